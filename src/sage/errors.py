@@ -1,0 +1,198 @@
+"""Every error SAGE raises on purpose.
+
+A message names what was wrong, the value, and what to do. The command line prints it as one
+line and exits with ``exit_code``.
+
+::
+
+    SageError
+    ├── ConfigError                 a setting, flag, file or key is wrong           (exit 2)
+    │   └── UnknownKeyError         no such key; names the nearest one
+    ├── ModelError                  a model cannot be used                          (exit 3)
+    │   ├── ModelNotFoundError      nothing by that name is installed or on disk
+    │   └── ModelFileError          the file is there, but damaged or of another kind
+    ├── EngineError                 an engine process cannot do its work            (exit 4)
+    │   ├── EngineStartError        it did not become healthy; carries its last log lines
+    │   ├── PortInUseError          the port is held; names the process that holds it
+    │   └── AlreadyRunningError     another stack holds this user's state
+    ├── InferenceError              a request to an engine or gateway failed        (exit 5)
+    │   ├── NoBackendError          nothing answered; lists each place tried and why
+    │   ├── BadRequestError         4xx: the request itself is wrong
+    │   ├── RejectedError           429/503: refused for now; carries retry_after
+    │   ├── UpstreamError           5xx, or an answer that is not what was promised
+    │   └── RequestTimeoutError     no answer within the time given
+    └── DataflowError               a pipeline cannot be built or did not finish    (exit 6)
+        ├── GraphError              the graph is not one that can run
+        ├── OperatorError           an operator raised; names it and the record
+        └── JobCancelledError       the job was cancelled before its input ended
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SageError(Exception):
+    """Base of all errors that SAGE raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigError(SageError):
+    """A setting, flag, file or key is wrong."""
+
+    exit_code = 2
+
+
+class UnknownKeyError(ConfigError):
+    """A key that does not exist; the message names the nearest one that does.
+
+    Args:
+        key: what was written.
+        known: the keys that exist.
+        where: what the key was written in, for the message ("UnifiedServerConfig", a file path).
+    """
+
+    def __init__(self, key: str, known: Iterable[str], *, where: str) -> None:
+        self.key = key
+        self.known = sorted(known)
+        self.nearest = nearest(key, self.known)
+        hint = f"did you mean {self.nearest!r}?" if self.nearest else f"known: {', '.join(self.known)}"
+        super().__init__(f"{where}: unknown key {key!r}; {hint}")
+
+
+class ModelError(SageError):
+    """A model cannot be used."""
+
+    exit_code = 3
+
+
+class ModelNotFoundError(ModelError):
+    """Nothing by that name is installed or on disk."""
+
+
+class ModelFileError(ModelError):
+    """A model's file is there, but damaged or of another kind."""
+
+
+class EngineError(SageError):
+    """An engine process cannot do its work."""
+
+    exit_code = 4
+
+
+class EngineStartError(EngineError):
+    """An engine did not become healthy.
+
+    Args:
+        message: what was tried and what happened.
+        log_tail: the engine's last log lines, oldest first.
+    """
+
+    def __init__(self, message: str, *, log_tail: Iterable[str] = ()) -> None:
+        self.log_tail = list(log_tail)
+        super().__init__(message)
+
+
+class PortInUseError(EngineError):
+    """A port is held by another process, which the message names."""
+
+
+class AlreadyRunningError(EngineError):
+    """Another stack already runs for this user."""
+
+
+class InferenceError(SageError):
+    """A request to an engine or gateway failed."""
+
+    exit_code = 5
+
+
+class NoBackendError(InferenceError):
+    """Nothing answered; the message lists each place tried and why it failed."""
+
+
+class BadRequestError(InferenceError):
+    """The request itself is wrong (4xx other than 429).
+
+    Args:
+        message: what the server said.
+        status: the HTTP status.
+    """
+
+    def __init__(self, message: str, *, status: int = 400) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class RejectedError(InferenceError):
+    """The server refused for now (429 or 503).
+
+    Args:
+        message: what the server said.
+        status: the HTTP status.
+        retry_after: seconds to wait before the next try, when the server named them.
+    """
+
+    def __init__(
+        self, message: str, *, status: int = 429, retry_after: float | None = None
+    ) -> None:
+        self.status = status
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class UpstreamError(InferenceError):
+    """The server failed (5xx), or answered with something other than what was promised."""
+
+
+class RequestTimeoutError(InferenceError):
+    """No answer came within the time given."""
+
+
+class DataflowError(SageError):
+    """A pipeline cannot be built or did not finish."""
+
+    exit_code = 6
+
+
+class GraphError(DataflowError):
+    """The graph is not one that can run."""
+
+
+class OperatorError(DataflowError):
+    """An operator raised.
+
+    Args:
+        operator: the operator's name.
+        record: the record it was working on; shortened in the message, whole in the attribute.
+        cause: what it raised.
+    """
+
+    def __init__(self, operator: str, record: object, cause: BaseException) -> None:
+        self.operator = operator
+        self.record = record
+        super().__init__(
+            f"operator {operator!r} failed on record {shorten(record)}: "
+            f"{type(cause).__name__}: {cause}"
+        )
+
+
+class JobCancelledError(DataflowError):
+    """The job was cancelled before its input ended."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word most like ``word``, or None when none is close."""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def shorten(value: object, limit: int = 120) -> str:
+    """Return ``repr(value)`` cut to ``limit`` characters, never raising."""
+    try:
+        text = repr(value)
+    except Exception as error:  # noqa: BLE001 - a user's __repr__ may raise anything
+        text = f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
+    return text if len(text) <= limit else text[: limit - 1] + "…"

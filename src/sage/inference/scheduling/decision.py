@@ -1,0 +1,32 @@
+"""What the scheduler answers: what to do now with a request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Send the request to the instance now."""
+
+    request_id: int
+    instance_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Refuse the request.
+
+    Attributes:
+        status: the HTTP status that says why (404 unknown model, 429 queue full, 503 none up).
+        reason: one sentence for the caller.
+        retry_after: seconds after which a retry may succeed, when that is known.
+    """
+
+    request_id: int
+    status: int
+    reason: str
+    retry_after: float | None = None
+
+
+Decision = Dispatch | Reject
