@@ -58,7 +58,9 @@ class UnknownKeyError(ConfigError):
         self.key = key
         self.known = sorted(known)
         self.nearest = nearest(key, self.known)
-        hint = f"did you mean {self.nearest!r}?" if self.nearest else f"known: {', '.join(self.known)}"
+        hint = (
+            f"did you mean {self.nearest!r}?" if self.nearest else f"known: {', '.join(self.known)}"
+        )
         super().__init__(f"{where}: unknown key {key!r}; {hint}")
 
 

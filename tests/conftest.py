@@ -1,0 +1,51 @@
+"""Fixtures every test shares: a home of its own, and the real packaged models."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+# Read before any test moves HOME: the models are large, so all tests share the installed ones.
+MODELS_DIR = Path(
+    os.environ.get("SAGE_MODELS_DIR")
+    or (Path(os.environ["SAGE_HOME"]) / "models" if os.environ.get("SAGE_HOME") else "")
+    or platformdirs.user_data_path("sage") / "models"
+).absolute()
+
+_LEAKY_PREFIXES = ("SAGE_", "HF_", "OPENAI_", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+
+
+@pytest.fixture(autouse=True)
+def isolated_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Each test has an empty HOME and SAGE_HOME, no SAGE_ variables, and an empty directory."""
+    for name in list(os.environ):
+        if name.startswith(_LEAKY_PREFIXES):
+            monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    work = tmp_path / "work"
+    home.mkdir()
+    work.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("SAGE_HOME", str(home / "sage"))
+    monkeypatch.setenv("SAGE_MODELS_DIR", str(MODELS_DIR))
+    monkeypatch.chdir(work)
+    return home
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Async tests run on asyncio, which is what SAGE uses."""
+    return "asyncio"
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port that was free a moment ago on the loopback address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
