@@ -21,7 +21,7 @@ CHAT_TEMPLATE = (
 
 
 def _tokenizer(corpus: list[str]) -> Tokenizer:
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.train_from_iterator(

@@ -1,0 +1,89 @@
+"""What every benchmark prints and writes: machine, versions, command, figures."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine() -> dict[str, Any]:
+    """Describe this machine: processor, cores this process may use, memory, system."""
+    import psutil
+
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Return the installed version of each package."""
+    return {name: importlib.metadata.version(name) for name in packages}
+
+
+class Report:
+    """Collects the figures of one benchmark, prints them as they come, and writes the JSON.
+
+    Args:
+        name: the file's stem under ``benchmarks/results``.
+        packages: whose versions to name.
+    """
+
+    def __init__(self, name: str, packages: Sequence[str]) -> None:
+        self._path = RESULTS / f"{name}.json"
+        # An absolute path would name one person's machine.
+        arguments = [
+            str(Path(sys.argv[0]).resolve().relative_to(RESULTS.parents[1])),
+            *sys.argv[1:],
+        ]
+        self._data: dict[str, Any] = {
+            "command": shlex.join(["python", *arguments]),
+            "date": dt.datetime.now(dt.UTC).date().isoformat(),
+            "machine": machine(),
+            "versions": versions(["sage-stack", *packages]),
+            "figures": {},
+        }
+        print(f"$ {self._data['command']}")
+        print("  ".join(f"{key}: {value}" for key, value in self._data["machine"].items()))
+        print("  ".join(f"{key} {value}" for key, value in self._data["versions"].items()))
+
+    def add(self, name: str, value: Any, text: str) -> None:
+        """Record a figure and print it as one line.
+
+        Args:
+            name: key in the JSON.
+            value: the figure, or a dict of figures, unrounded.
+            text: the line for a reader.
+        """
+        self._data["figures"][name] = value
+        print(text, flush=True)
+
+    def write(self) -> None:
+        """Write the JSON file."""
+        self._path.parent.mkdir(exist_ok=True)
+        self._path.write_text(json.dumps(self._data, indent=2) + "\n", encoding="utf-8")
+        print(f"written: {self._path.relative_to(RESULTS.parents[1])}")
