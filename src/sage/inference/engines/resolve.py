@@ -97,14 +97,14 @@ def _find(
 ) -> ResolvedModel:
     if spec is None:
         return _packaged(_default(kind), kind, paths)
-    path = Path(spec).expanduser()
     try:
+        path = Path(spec).expanduser()
         if path.is_dir():
             return _folder(path.absolute(), kind, wanted)
         if path.is_file() or spec.lower().endswith(".gguf"):
             return _file(path.absolute(), kind)
-    except (OSError, ValueError):
-        # A name too long or with a NUL byte is no path; it may still be told apart below.
+    except (OSError, ValueError, RuntimeError):
+        # Too long, with a NUL byte, or in the home of nobody: no path that could exist.
         raise ModelNotFoundError(_unknown(spec, paths)) from None
     packaged = find(spec)
     # A packaged model stands in for its hub id only when that was not asked of another engine.
