@@ -12,10 +12,10 @@ from pathlib import Path
 
 import msgspec
 
+from sage.config.lock import exclusive
 from sage.config.paths import UserPaths
 from sage.errors import ModelFileError
 from sage.inference.models.catalogue import ModelFile, PackagedModel, Wheel
-from sage.inference.models.lock import exclusive
 from sage.inference.models.store import (
     MANIFEST,
     FileEntry,

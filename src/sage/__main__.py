@@ -1,0 +1,5 @@
+"""``python -m sage`` is the ``sage`` command."""
+
+from sage.cli.main import main
+
+main()

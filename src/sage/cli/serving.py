@@ -1,0 +1,134 @@
+"""What ``sage llm serve`` does in the foreground and in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+
+from sage.config.paths import user_paths
+from sage.inference.engines.log import open_log, tail
+from sage.inference.engines.plan import StackConfig
+from sage.inference.engines.stack import Stack
+from sage.inference.engines.state import StackState, cannot_write, read_state
+from sage.inference.scheduling.request import Kind
+
+_POLL_S = 0.1
+
+
+def serve_here(config: StackConfig, arguments: Sequence[str]) -> int:
+    """Serve in this process until SIGINT or SIGTERM; return the exit code."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(Stack(config, arguments=arguments)))
+
+
+async def _serve(stack: Stack) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    stopping = asyncio.create_task(stop.wait())
+    starting = asyncio.create_task(stack.__aenter__())
+    click.echo("starting the engines; the first start of a large model takes minutes", err=True)
+    await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        # Interrupted while loading: the cancelled start takes down what it had brought up.
+        starting.cancel()
+        await asyncio.wait([starting])
+        return 130
+    starting.result()
+    try:
+        for line in describe(read_state(stack.paths)):
+            click.echo(line)
+        sys.stdout.flush()
+        await stopping
+        click.echo("stopping", err=True)
+    finally:
+        await stack.__aexit__(None, None, None)
+    return 0
+
+
+def describe(state: StackState | None) -> Iterator[str]:
+    """Yield the lines that say where a stack is reached and how to try it."""
+    if state is None:
+        return
+    yield f"SAGE is serving (pid {state.pid})"
+    yield f"  gateway    {state.gateway_url}/v1   all models, OpenAI-compatible"
+    for engine in state.engines:
+        label = "LLM" if engine.kind == Kind.LLM else "embedding"
+        yield f"  {label:<9}  {engine.url}/v1   {engine.model} ({engine.engine})"
+    yield "try it:"
+    yield f"  {try_it(state)}"
+    yield "`sage llm status` shows the instances, `sage llm logs -f` what they say"
+
+
+def try_it(state: StackState) -> str:
+    """Return a curl line that asks the first engine something."""
+    first = state.engines[0]
+    if first.kind == Kind.LLM:
+        route = "chat/completions"
+        body = (
+            f'{{"model": "{first.model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+        )
+    else:
+        route = "embeddings"
+        body = f'{{"model": "{first.model}", "input": "Hello!"}}'
+    return f"curl {state.gateway_url}/v1/{route} -H 'content-type: application/json' -d '{body}'"
+
+
+def serve_in_background(arguments: Sequence[str]) -> int:
+    """Start a detached process that serves; return when it is ready, or say why it is not."""
+    paths = user_paths()
+    log_path = paths.logs / "stack.log"
+    command = [sys.executable, "-m", "sage", "llm", "serve", "--foreground", *arguments]
+    try:
+        with open_log(log_path) as log:
+            begin = log.tell()
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise cannot_write(paths.logs, error) from error
+    try:
+        code = _wait_until_ready(child)
+    except KeyboardInterrupt:
+        child.terminate()
+        child.wait()
+        raise
+    if code is not None:
+        _show_failure(log_path, begin)
+        return code or 1
+    for line in describe(read_state(paths)):
+        click.echo(line)
+    return 0
+
+
+def _wait_until_ready(child: subprocess.Popen[bytes]) -> int | None:
+    """Wait; None when the child serves, its exit code when it has ended instead."""
+    paths = user_paths()
+    while (code := child.poll()) is None:
+        state = read_state(paths)
+        if state is not None and state.pid == child.pid and state.ready:
+            return None
+        time.sleep(_POLL_S)
+    return code
+
+
+def _show_failure(log: Path, begin: int) -> None:
+    lines = tail(log, 40, start=begin)
+    # The child has printed its one-line error, and after it the engine's last words.
+    first = next((i for i, line in enumerate(lines) if line.startswith("error: ")), 0)
+    for line in lines[first:]:
+        click.echo(line, err=True)

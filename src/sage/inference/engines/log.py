@@ -1,0 +1,36 @@
+"""The log files of engines."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from typing import BinaryIO
+
+_MOST_BYTES = 16 << 20
+_TAIL_BYTES = 64 << 10
+
+
+def open_log(path: Path) -> BinaryIO:
+    """Open a log to append to; one past 16 MiB is moved aside first, replacing the one before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.stat().st_size > _MOST_BYTES:
+        path.replace(path.with_suffix(".log.1"))
+    return path.open("ab")
+
+
+def tail(path: Path, lines: int, *, start: int = 0) -> list[str]:
+    """Return the last lines of a log, oldest first, looking no further back than ``start``.
+
+    Args:
+        path: the file; a missing one has no lines.
+        lines: how many at the most.
+        start: byte offset at which the part of interest begins.
+    """
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(start, size - _TAIL_BYTES))
+            text = file.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    return list(deque((line for line in text.splitlines() if line.strip()), maxlen=lines))

@@ -1,0 +1,184 @@
+"""From what a user asks for to the engines that will run, and where."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from sage.config.paths import UserPaths
+from sage.config.ports import LOOPBACK, SagePorts, can_bind
+from sage.config.settings import Settings
+from sage.errors import ConfigError
+from sage.inference.engines.command import engine_spec
+from sage.inference.engines.kinds import EngineKind
+from sage.inference.engines.options import EngineOptions
+from sage.inference.engines.ports import check_port
+from sage.inference.engines.resolve import ResolvedModel, resolve_model
+from sage.inference.engines.spec import EngineSpec
+from sage.inference.scheduling.request import Kind
+
+logger = logging.getLogger("sage.engines")
+
+
+@dataclass(frozen=True, slots=True)
+class StackConfig:
+    """A stack to run: LLM engines, an embedding engine, and the gateway before them.
+
+    A port of None is the one in the settings, else the default of `SagePorts`; 0 is any free one.
+
+    Attributes:
+        model: the LLM, as ``--model`` takes it; None is the packaged default.
+        embedding_model: the embedding model; None is the packaged default.
+        llm: whether to run an LLM at all.
+        embedding: whether to run an embedding model.
+        instances: how many LLM engines.
+        engine: the LLM's engine; None is the one that can run the model.
+        host: address that everything listens on.
+        gateway_port: the gateway's port.
+        llm_port: the first LLM engine's port; further ones take the next free ports.
+        embedding_port: the embedding engine's port.
+        options: options of the LLM engines.
+    """
+
+    model: str | None = None
+    embedding_model: str | None = None
+    llm: bool = True
+    embedding: bool = True
+    instances: int = 1
+    engine: str | None = None
+    host: str = LOOPBACK
+    gateway_port: int | None = None
+    llm_port: int | None = None
+    embedding_port: int | None = None
+    options: EngineOptions = field(default_factory=EngineOptions)
+
+    def __post_init__(self) -> None:
+        if self.instances < 1:
+            raise ConfigError(f"--instances must be at least 1, not {self.instances}")
+        if not self.llm and not self.embedding:
+            raise ConfigError("nothing to serve: both the LLM and the embedding model are off")
+        for flag, port in (
+            ("--gateway-port", self.gateway_port),
+            ("--port", self.llm_port),
+            ("--embedding-port", self.embedding_port),
+        ):
+            if port is not None and not 0 <= port <= 65535:
+                raise ConfigError(f"{flag} must be a port from 0 to 65535, not {port}")
+
+
+@dataclass(frozen=True, slots=True)
+class StackPlan:
+    """What will run where; every port in it was free a moment ago."""
+
+    host: str
+    gateway_port: int
+    engines: tuple[EngineSpec, ...]
+
+
+def plan_stack(config: StackConfig, paths: UserPaths, settings: Settings) -> StackPlan:
+    """Resolve the models and choose the ports.
+
+    Raises:
+        ModelError: a model is not here or damaged.
+        PortInUseError: a port that was asked for is held; names the holder.
+        ConfigError: two parts would share a port.
+    """
+    options = config.options
+    if options.vllm_python is None and settings.vllm_python:
+        options = EngineOptions(
+            **{name: getattr(options, name) for name in options.__dataclass_fields__}
+            | {"vllm_python": settings.vllm_python}
+        )
+    models = _models(config, paths, options)
+    gateway_port = _fixed(config.gateway_port, settings.gateway_port, SagePorts.GATEWAY_DEFAULT)
+    llm_port = _llm_port(config, settings)
+    embedding_port = _fixed(
+        config.embedding_port, settings.embedding_port, SagePorts.EMBEDDING_DEFAULT
+    )
+    taken: list[int] = []
+    gateway_port = _claim(gateway_port, config.host, "the gateway", "--gateway-port", taken)
+    engines: list[EngineSpec] = []
+    if Kind.EMBEDDING in models:
+        port = _claim(embedding_port, config.host, "embeddings", "--embedding-port", taken)
+        model = models[Kind.EMBEDDING]
+        engines.append(engine_spec("embedding-1", model, config.host, port, EngineOptions()))
+    if Kind.LLM in models:
+        ports = _llm_ports(llm_port, config, taken)
+        for number, port in enumerate(ports, 1):
+            spec = engine_spec(f"llm-{number}", models[Kind.LLM], config.host, port, options)
+            engines.append(spec)
+    engines.sort(key=lambda spec: spec.kind is not Kind.LLM)
+    return StackPlan(config.host, gateway_port, tuple(engines))
+
+
+def _models(
+    config: StackConfig, paths: UserPaths, options: EngineOptions
+) -> dict[Kind, ResolvedModel]:
+    external = frozenset({EngineKind.VLLM}) if options.vllm_python else frozenset()
+    models = {}
+    if config.llm:
+        models[Kind.LLM] = resolve_model(
+            config.model, Kind.LLM, engine=config.engine, paths=paths, external=external
+        )
+    if config.embedding:
+        models[Kind.EMBEDDING] = resolve_model(config.embedding_model, Kind.EMBEDDING, paths=paths)
+    if len(models) == 2 and models[Kind.LLM].name == models[Kind.EMBEDDING].name:
+        raise ConfigError(
+            f"the LLM and the embedding model would both be served as {models[Kind.LLM].name!r}; "
+            "rename one of their folders"
+        )
+    return models
+
+
+def _fixed(asked: int | None, setting: int | None, default: int) -> int:
+    if asked is not None:
+        return asked
+    return setting if setting is not None else default
+
+
+def _llm_port(config: StackConfig, settings: Settings) -> int:
+    if config.llm_port is not None:
+        return config.llm_port
+    return settings.llm_port or SagePorts.get_recommended_llm_port()
+
+
+def _claim(port: int, host: str, purpose: str, option: str, taken: list[int]) -> int:
+    if port == 0:
+        port = _any_free(host, taken)
+    elif port in taken:
+        raise ConfigError(f"port {port} is asked for twice; give {option} another one")
+    else:
+        check_port(port, host, purpose, option)
+    taken.append(port)
+    return port
+
+
+def _llm_ports(first: int, config: StackConfig, taken: list[int]) -> list[int]:
+    """The first port is fixed; each further engine takes the next one that is free."""
+    ports = [_claim(first, config.host, "the LLM", "--port", taken)]
+    free = _free_after(ports[0], config.host, taken)
+    for number in range(2, config.instances + 1):
+        port = _any_free(config.host, taken) if first == 0 else next(free)
+        logger.info("llm-%d listens on port %d", number, port)
+        taken.append(port)
+        ports.append(port)
+    return ports
+
+
+def _free_after(port: int, host: str, taken: list[int]) -> Iterator[int]:
+    for candidate in range(port + 1, 65536):
+        if candidate not in taken and can_bind(candidate, host):
+            yield candidate
+    raise ConfigError(f"no free port is left above {port}; give --port a lower one")
+
+
+def _any_free(host: str, taken: list[int]) -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    while True:
+        with socket.socket(family) as probe:
+            probe.bind((host, 0))
+            port: int = probe.getsockname()[1]
+        if port not in taken:
+            return port

@@ -1,0 +1,260 @@
+"""What ``sage llm serve`` runs: supervised engines and the gateway, in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from types import TracebackType
+from typing import Self
+
+from sage.config.lock import exclusive_now
+from sage.config.paths import UserPaths, user_paths
+from sage.config.settings import load_settings
+from sage.errors import AlreadyRunningError, EngineError, PortInUseError
+from sage.inference.engines.plan import StackConfig, StackPlan, plan_stack
+from sage.inference.engines.ports import port_holder
+from sage.inference.engines.spec import EngineSpec, base_url
+from sage.inference.engines.state import (
+    RunningEngine,
+    StackState,
+    cannot_write,
+    created,
+    read_state,
+    remove_state,
+    write_state,
+)
+from sage.inference.engines.supervisor import SupervisedEngine, Supervisor, Timing
+from sage.inference.gateway.app import Gateway
+from sage.inference.gateway.server import build_server
+from sage.inference.scheduling.instance import InstanceSpec
+
+logger = logging.getLogger("sage.engines")
+
+
+class Stack:
+    """Engines and their gateway; an async context manager.
+
+    Args:
+        config: what to run.
+        paths: where logs and state go.
+        arguments: the command line it came from, kept in the state for ``sage llm restart``.
+        timing: how long to wait for engines.
+    """
+
+    def __init__(
+        self,
+        config: StackConfig,
+        *,
+        paths: UserPaths | None = None,
+        arguments: Sequence[str] = (),
+        timing: Timing | None = None,
+    ) -> None:
+        self.config = config
+        self.paths = paths or user_paths()
+        self._arguments = list(arguments)
+        self._timing = timing
+        self._resources = AsyncExitStack()
+        self._plan: StackPlan
+        self._gateway: Gateway
+        self._supervisor: Supervisor
+        self._known: set[str] = set()
+        self._serving = False
+
+    @property
+    def gateway_url(self) -> str:
+        """The gateway's base URL, without /v1."""
+        return base_url(self._plan.host, self._plan.gateway_port)
+
+    @property
+    def engines(self) -> tuple[EngineSpec, ...]:
+        """The engines of this stack, LLMs first."""
+        return self._plan.engines
+
+    async def __aenter__(self) -> Self:
+        """Start everything; return when every engine is healthy and the gateway answers.
+
+        Raises:
+            AlreadyRunningError: this user's stack is running already.
+            PortInUseError: a port is held.
+            ModelError: a model is not here or damaged.
+            EngineStartError: an engine did not become healthy.
+            EngineError: the state folder cannot be written.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self._resources.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop the gateway, then the engines, then forget the state."""
+        self._serving = False
+        await self._resources.aclose()
+
+    async def _start(self) -> None:
+        self._hold_lock()
+        self._plan = plan_stack(self.config, self.paths, load_settings())
+        listener = _listen(self._plan)
+        self._resources.callback(listener.close)
+        self._gateway = Gateway()
+        self._resources.push_async_callback(self._gateway.aclose)
+        self._supervisor = Supervisor(
+            self._plan.engines,
+            self.paths.logs,
+            on_up=self._engine_up,
+            on_down=self._engine_down,
+            on_change=self._changed,
+            timing=self._timing,
+        )
+        self._resources.callback(remove_state, self.paths)
+        write_state(self.paths, self._state())
+        self._resources.push_async_callback(self._supervisor.stop)
+        await self._supervisor.start()
+        await self._serve(listener)
+        self._serving = True
+        write_state(self.paths, self._state())
+
+    def _hold_lock(self) -> None:
+        try:
+            self.paths.state.mkdir(parents=True, exist_ok=True)
+            lock = exclusive_now(self.paths.state / "stack.lock")
+            held = self._resources.enter_context(lock)
+        except OSError as error:
+            raise cannot_write(self.paths.state, error) from error
+        if not held:
+            raise AlreadyRunningError(_who_runs(read_state(self.paths)))
+
+    async def _serve(self, listener: socket.socket) -> None:
+        server = build_server(self._gateway.app)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+
+        async def end() -> None:
+            server.should_exit = True
+            await task
+
+        self._resources.push_async_callback(end)
+        while not server.started:
+            if task.done():
+                await task
+                raise EngineError(f"the gateway ended while starting on {self.gateway_url}")
+            await asyncio.sleep(0.005)
+
+    def _engine_up(self, spec: EngineSpec) -> None:
+        if spec.id in self._known:
+            self._gateway.set_up(spec.id)
+            return
+        self._known.add(spec.id)
+        instance = InstanceSpec(spec.id, spec.kind, (spec.model,), spec.max_requests)
+        self._gateway.add_instance(instance, spec.url)
+
+    def _engine_down(self, spec: EngineSpec, reason: str) -> None:
+        self._gateway.set_down(spec.id, reason)
+
+    def _changed(self) -> None:
+        """Rewrite the state; once serving, a full disk must not take the engines down."""
+        try:
+            write_state(self.paths, self._state())
+        except EngineError as error:
+            if not self._serving:
+                raise
+            logger.error("%s", error)  # noqa: TRY400 - the message says all
+
+    def _state(self) -> StackState:
+        pid = os.getpid()
+        return StackState(
+            pid=pid,
+            pid_created=created(pid) or 0.0,
+            gateway_url=self.gateway_url,
+            gateway_port=self._plan.gateway_port,
+            ready=self._serving,
+            arguments=self._arguments,
+            engines=[_running(engine) for engine in self._supervisor.engines],
+        )
+
+
+def _running(engine: SupervisedEngine) -> RunningEngine:
+    spec, pid = engine.spec, engine.process.pid
+    return RunningEngine(
+        id=spec.id,
+        kind=spec.kind.value,
+        engine=spec.engine.value,
+        model=spec.model,
+        host=spec.host,
+        port=spec.port,
+        url=spec.url,
+        status=engine.status.value,
+        log=str(engine.process.log),
+        pid=pid,
+        pid_created=created(pid) if pid else None,
+        deaths=engine.deaths,
+    )
+
+
+def _listen(plan: StackPlan) -> socket.socket:
+    """Bind the gateway's port now: what could not be bound must fail before engines load."""
+    family = socket.AF_INET6 if ":" in plan.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((plan.host, plan.gateway_port))
+    except OSError as error:
+        listener.close()
+        raise PortInUseError(
+            f"port {plan.gateway_port} for the gateway cannot be bound on {plan.host} "
+            f"({error.strerror}); held by {port_holder(plan.gateway_port)}; "
+            "give --gateway-port another one"
+        ) from error
+    return listener
+
+
+def _who_runs(state: StackState | None) -> str:
+    if state is None:
+        return "another `sage llm serve` is just starting; `sage llm status` shows it"
+    ports = ", ".join(f"{engine.port} ({engine.id})" for engine in state.engines)
+    return (
+        f"a stack is running already: pid {state.pid} holds ports {state.gateway_port} (gateway), "
+        f"{ports}; stop it with `sage llm stop`"
+    )
+
+
+@contextmanager
+def running_stack(
+    config: StackConfig | None = None, *, paths: UserPaths | None = None
+) -> Iterator[Stack]:
+    """Run a stack in a thread of its own while the block lasts, for code that is not async.
+
+    Args:
+        config: what to run; by default the packaged models on the default ports.
+        paths: where logs and state go.
+
+    Raises:
+        SageError: as `Stack` does when it starts.
+    """
+    stack = Stack(config or StackConfig(), paths=paths)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="sage-stack", daemon=True)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(stack.__aenter__(), loop).result()
+        try:
+            yield stack
+        finally:
+            with contextlib.suppress(asyncio.CancelledError):
+                ending = stack.__aexit__(None, None, None)
+                asyncio.run_coroutine_threadsafe(ending, loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

@@ -1,0 +1,124 @@
+"""What is running, written where other commands find it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from sage.config.paths import UserPaths
+from sage.errors import EngineError
+
+
+class RunningEngine(msgspec.Struct, frozen=True):
+    """An engine of a running stack; pid is None between two lives."""
+
+    id: str
+    kind: str
+    engine: str
+    model: str
+    host: str
+    port: int
+    url: str
+    status: str
+    log: str
+    pid: int | None
+    pid_created: float | None
+    deaths: int
+
+
+class StackState(msgspec.Struct, frozen=True):
+    """A running stack.
+
+    Attributes:
+        pid: the process with supervisor and gateway.
+        pid_created: its start, in seconds since the epoch: a pid alone may be reused.
+        gateway_url: base URL without /v1.
+        ready: whether every engine was healthy and the gateway answered.
+        arguments: what ``sage llm serve`` was called with, for a restart.
+        engines: its engines.
+    """
+
+    pid: int
+    pid_created: float
+    gateway_url: str
+    gateway_port: int
+    ready: bool
+    arguments: list[str]
+    engines: list[RunningEngine]
+
+    @property
+    def alive(self) -> bool:
+        """Whether the stack's process is still there."""
+        return is_process(self.pid, self.pid_created)
+
+
+def state_file(paths: UserPaths) -> Path:
+    """Return where the state lies."""
+    return paths.state / "stack.json"
+
+
+def read_state(paths: UserPaths) -> StackState | None:
+    """Return the state that was written last, of a stack that may be gone by now, or None."""
+    try:
+        return msgspec.json.decode(state_file(paths).read_bytes(), type=StackState)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def write_state(paths: UserPaths, state: StackState) -> None:
+    """Write the state so that a reader sees the old one or the new one, never half of one.
+
+    Raises:
+        EngineError: the folder cannot be written; says why and what to do.
+    """
+    path = state_file(paths)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(state)))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise cannot_write(path.parent, error) from error
+
+
+def remove_state(paths: UserPaths) -> None:
+    """Forget the stack; what cannot be removed is recognised as stale by its pid."""
+    with contextlib.suppress(OSError):
+        state_file(paths).unlink(missing_ok=True)
+
+
+def cannot_write(folder: Path, error: OSError) -> EngineError:
+    """Return the one-line error for a state folder that cannot be written."""
+    return EngineError(
+        f"cannot write to {folder}: {error.strerror or error}; free space or fix its permissions, "
+        "or set SAGE_HOME to another folder"
+    )
+
+
+def created(pid: int) -> float | None:
+    """Return when a process started, in seconds since the epoch, or None when there is none."""
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.Error:
+        return None
+
+
+def is_process(pid: int, pid_created: float) -> bool:
+    """Whether this very process is still running; a zombie is not."""
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        # The kernel's clock ticks are coarse; two reads of one process differ by a rounding.
+        return abs(process.create_time() - pid_created) < 0.1
+    except psutil.Error:
+        return False
