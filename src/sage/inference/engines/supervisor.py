@@ -139,14 +139,13 @@ class Supervisor:
         exited = asyncio.create_task(engine.process.wait())
         try:
             async with asyncio.timeout(self._timing.start):
-                while not await self._probe.healthy(engine.spec.url):
+                while True:
+                    healthy = await self._probe.healthy(engine.spec.url)
+                    # Looked at second: an answer may come from another process on the port.
                     if exited.done():
-                        raise EngineStartError(
-                            f"{engine.spec.id} ({engine.spec.model} on {engine.spec.engine.value}) "
-                            f"{describe_exit(exited.result())} while starting; its log: "
-                            f"{engine.process.log}",
-                            log_tail=engine.process.last_lines(),
-                        )
+                        raise _died_starting(engine, exited.result())
+                    if healthy:
+                        break
                     await asyncio.wait([exited], timeout=self._timing.poll)
         except TimeoutError:
             raise EngineStartError(
@@ -213,3 +212,12 @@ class Supervisor:
     def _set(self, engine: SupervisedEngine, status: EngineStatus) -> None:
         engine.status = status
         self._on_change()
+
+
+def _died_starting(engine: SupervisedEngine, code: int) -> EngineStartError:
+    spec = engine.spec
+    return EngineStartError(
+        f"{spec.id} ({spec.model} on {spec.engine.value}) {describe_exit(code)} while starting; "
+        f"its log: {engine.process.log}",
+        log_tail=engine.process.last_lines(),
+    )
