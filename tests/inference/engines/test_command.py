@@ -1,0 +1,90 @@
+"""The command lines that start engines."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import pytest
+
+from sage.errors import ConfigError
+from sage.inference.engines.command import engine_spec
+from sage.inference.engines.kinds import EngineKind
+from sage.inference.engines.options import EngineOptions
+from sage.inference.engines.resolve import ResolvedModel
+from sage.inference.scheduling.request import Kind
+
+QWEN = ResolvedModel(
+    "Qwen/Qwen2.5-7B-Instruct", Kind.LLM, EngineKind.VLLM, hub_id="Qwen/Qwen2.5-7B-Instruct"
+)
+SMOL = ResolvedModel("smol", Kind.LLM, EngineKind.LLAMA_CPP, path=Path("/m/model.gguf"))
+MINI = ResolvedModel("mini", Kind.EMBEDDING, EngineKind.ONNX, path=Path("/m/mini"))
+
+
+def test_vllm_gets_every_flag_and_what_follows_the_separator() -> None:
+    """By the module, which works where the `vllm` command does not; priorities are allowed."""
+    options = EngineOptions(
+        gpu_memory=0.5,
+        dtype="bfloat16",
+        max_model_len=8192,
+        tensor_parallel_size=2,
+        extra=("--enable-prefix-caching", "--seed", "7"),
+        vllm_python="/opt/vllm/bin/python",
+    )
+    spec = engine_spec("llm-1", QWEN, "127.0.0.1", 8001, options)
+    assert spec.command == (
+        *("/opt/vllm/bin/python", "-m", "vllm.entrypoints.openai.api_server"),
+        *("--model", "Qwen/Qwen2.5-7B-Instruct"),
+        *("--served-model-name", "Qwen/Qwen2.5-7B-Instruct"),
+        *("--host", "127.0.0.1", "--port", "8001"),
+        *("--scheduling-policy", "priority"),
+        *("--gpu-memory-utilization", "0.5"),
+        *("--dtype", "bfloat16"),
+        *("--max-model-len", "8192"),
+        *("--tensor-parallel-size", "2"),
+        *("--enable-prefix-caching", "--seed", "7"),
+    )
+
+
+def test_what_is_not_asked_for_is_not_passed() -> None:
+    """The engine's own defaults stay its own."""
+    command = engine_spec("llm-1", QWEN, "127.0.0.1", 8001, EngineOptions()).command
+    assert command[0] == sys.executable
+    assert not {"--dtype", "--max-model-len", "--gpu-memory-utilization"} & set(command)
+
+
+def test_llama_cpp_holds_as_many_requests_as_it_has_slots() -> None:
+    """The rest waits in the gateway, where it can be reordered."""
+    spec = engine_spec("llm-1", SMOL, "127.0.0.1", 8001, EngineOptions(max_model_len=512))
+    assert spec.max_requests == 16
+    assert spec.command[-2:] == ("--max-model-len", "512")
+
+
+def test_an_option_without_use_is_said_not_swallowed(caplog: pytest.LogCaptureFixture) -> None:
+    """llama.cpp has no memory share."""
+    with caplog.at_level(logging.WARNING):
+        engine_spec("llm-1", SMOL, "127.0.0.1", 8001, EngineOptions(gpu_memory=0.5))
+    assert caplog.messages == ["llama.cpp has no use for --gpu-memory; it is ignored"]
+
+
+def test_embeddings_run_in_our_server() -> None:
+    """With the engine it was resolved to."""
+    command = engine_spec("embedding-1", MINI, "127.0.0.1", 8090, EngineOptions()).command
+    assert command[1:4] == ("-m", "sage.inference.embeddings.server", "--model")
+    assert command[command.index("--engine") + 1] == "onnx"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gpu_memory": 0.0}, "--gpu-memory is a share above 0 up to 1, not 0.0"),
+        ({"gpu_memory": 1.5}, "not 1.5"),
+        ({"dtype": "fp8"}, "--dtype 'fp8' is none of auto, bfloat16"),
+        ({"max_model_len": 0}, "--max-model-len must be at least 1, not 0"),
+    ],
+)
+def test_values_out_of_range_are_refused(options: dict[str, object], message: str) -> None:
+    """Before any engine starts."""
+    with pytest.raises(ConfigError, match=message):
+        EngineOptions(**options)  # type: ignore[arg-type]

@@ -1,0 +1,90 @@
+"""Which engines run where."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+
+import pytest
+
+from sage.config.paths import user_paths
+from sage.config.settings import Settings
+from sage.errors import ConfigError, PortInUseError
+from sage.inference.engines.plan import StackConfig, StackPlan, plan_stack
+
+ANY = StackConfig(gateway_port=0, llm_port=0, embedding_port=0)
+
+
+def _plan(config: StackConfig, settings: Settings | None = None) -> StackPlan:
+    return plan_stack(config, user_paths(), settings or Settings())
+
+
+def test_the_defaults_are_an_llm_and_an_embedding_model() -> None:
+    """LLMs come first; every port is another one."""
+    plan = _plan(ANY)
+    assert [spec.id for spec in plan.engines] == ["llm-1", "embedding-1"]
+    ports = {plan.gateway_port, *(spec.port for spec in plan.engines)}
+    assert len(ports) == 3
+
+
+def test_instances_take_the_next_free_ports() -> None:
+    """A busy port in between is passed over."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        busy = holder.getsockname()[1]
+        config = StackConfig(gateway_port=0, llm_port=busy - 1, embedding=False, instances=3)
+        try:
+            plan = _plan(config)
+        except PortInUseError:
+            pytest.fail(f"port {busy - 1} should have been free")
+    ports = [spec.port for spec in plan.engines]
+    assert [spec.id for spec in plan.engines] == ["llm-1", "llm-2", "llm-3"]
+    assert ports[0] == busy - 1
+    assert busy not in ports
+    assert ports == sorted(set(ports))
+
+
+def test_settings_name_the_ports_unless_flags_do(free_port: int) -> None:
+    """A flag is nearer than `.env`."""
+    settings = Settings(gateway_port=free_port, llm_port=1, embedding_port=1)
+    plan = _plan(StackConfig(llm_port=0, embedding_port=0), settings)
+    assert plan.gateway_port == free_port
+    assert 1 not in {spec.port for spec in plan.engines}
+
+
+def test_a_held_port_names_its_holder_and_the_flag() -> None:
+    """So that the user knows what to stop, or what to write."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        config = StackConfig(gateway_port=port, llm_port=0, embedding_port=0)
+        expected = rf"port {port} for the gateway is held by .*pid {os.getpid()}.*--gateway-port"
+        with pytest.raises(PortInUseError, match=expected):
+            _plan(config)
+
+
+def test_one_port_for_two_is_refused(free_port: int) -> None:
+    """Whichever way it was asked for."""
+    config = StackConfig(gateway_port=free_port, llm_port=free_port, embedding=False)
+    message = re.escape(f"port {free_port} is asked for twice; give --port another one")
+    with pytest.raises(ConfigError, match=message):
+        _plan(config)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"instances": 0}, "--instances must be at least 1, not 0"),
+        ({"llm": False, "embedding": False}, "nothing to serve"),
+        ({"gateway_port": 70000}, "--gateway-port must be a port from 0 to 65535, not 70000"),
+    ],
+)
+def test_configurations_that_make_no_sense_are_refused(
+    arguments: dict[str, object], message: str
+) -> None:
+    """One line, with the value."""
+    with pytest.raises(ConfigError, match=message):
+        StackConfig(**arguments)  # type: ignore[arg-type]
