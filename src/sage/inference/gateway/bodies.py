@@ -1,0 +1,87 @@
+"""Request bodies: read within limits, and decoded only as far as routing needs."""
+
+from __future__ import annotations
+
+import msgspec
+
+from sage.errors import InferenceError
+from sage.inference.gateway.asgi import Receive
+from sage.inference.gateway.errors import ApiError
+
+_BYTES_PER_TOKEN = 4
+
+
+class ClientGoneError(InferenceError):
+    """The client closed its connection before its request was complete."""
+
+
+class RoutingFields(msgspec.Struct, gc=False):
+    """The fields of a request that decide where it goes; all others are left undecoded."""
+
+    model: str | None = None
+    stream: bool | None = None
+
+
+_decoder = msgspec.json.Decoder(RoutingFields)
+
+
+def decode_fields(body: bytes) -> RoutingFields:
+    """Return a JSON body's routing fields, or raise ApiError 400 saying what is wrong where."""
+    try:
+        return _decoder.decode(body)
+    except msgspec.ValidationError as error:
+        param = (
+            "stream" if "$.stream" in str(error) else "model" if "$.model" in str(error) else None
+        )
+        raise ApiError(
+            400, f"the request body is not valid: {error}", param=param, code="invalid_body"
+        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ApiError(400, f"the request body is not JSON: {error}", code="invalid_json") from None
+
+
+def estimate_prompt_tokens(body: bytes) -> int:
+    """Return a rough count of the prompt's tokens from the size of its JSON, at least 1."""
+    return len(body) // _BYTES_PER_TOKEN + 1
+
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """Read the whole request body.
+
+    Args:
+        receive: ASGI's.
+        limit: most bytes to take.
+
+    Raises:
+        ApiError: 413, the body is larger.
+        ClientGoneError: the client left before the end.
+    """
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body", False):
+        body: bytes = message.get("body", b"")
+        if len(body) > limit:
+            raise too_large(limit)
+        return body
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError("the client left before its request was complete")
+        part = message.get("body", b"")
+        parts.append(part)
+        size += len(part)
+        if size > limit:
+            raise too_large(limit)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+        message = await receive()
+
+
+def too_large(limit: int) -> ApiError:
+    """Return the answer to a body above the limit; it closes the connection behind it."""
+    return ApiError(
+        413,
+        f"the request body is larger than {limit} bytes, the limit here",
+        code="request_too_large",
+        headers=[(b"connection", b"close")],
+    )

@@ -1,0 +1,201 @@
+"""Where requests stand: the gateway's open exchanges, their counts, and the scheduler's word."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from sage.inference.gateway.asgi import Receive, Scope, Send
+from sage.inference.gateway.backend import Backend
+from sage.inference.gateway.exchange import Exchange, Interruption, Outcome
+from sage.inference.gateway.limits import GatewayLimits
+from sage.inference.scheduling.decision import Decision, Reject
+from sage.inference.scheduling.request import Request
+from sage.inference.scheduling.scheduler import Scheduler
+
+_TICK = 0.25
+
+
+@dataclass(slots=True)
+class Tally:
+    """Inference requests by how they ended: received = their sum + those open."""
+
+    received: int = 0
+    done: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    rejected: int = 0
+
+
+class Desk:
+    """Keeps every open exchange, carries out the scheduler's decisions, and counts ends.
+
+    One timer a gateway, not one a request: a few times a second it looks at the open exchanges,
+    interrupts those past their deadline, and starts to watch for the client of each that lasts.
+    So a request that is answered at once costs neither a timer nor a task.
+
+    Args:
+        scheduler: the core.
+        limits: in time and size.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self, scheduler: Scheduler, limits: GatewayLimits, clock: Callable[[], float]
+    ) -> None:
+        self.scheduler = scheduler
+        self.limits = limits
+        self.clock = clock
+        self.backends: dict[str, Backend] = {}
+        self.tally = Tally()
+        self._open: dict[int, Exchange] = {}
+        self._drains: dict[str, asyncio.Event] = {}
+        self._ids = itertools.count(1)
+        self._id_prefix = f"req-{secrets.token_hex(6)}-"
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def open(self) -> int:
+        """How many exchanges have not ended."""
+        return len(self._open)
+
+    # An exchange's life
+
+    def begin(self, scope: Scope, receive: Receive, send: Send) -> Exchange:
+        """Open an exchange for a request that has arrived."""
+        number = next(self._ids)
+        task = asyncio.current_task()
+        assert task is not None
+        exchange = Exchange(
+            number,
+            scope,
+            receive,
+            send,
+            task,
+            self.clock() + self.limits.body_timeout,
+            f"{self._id_prefix}{number:x}".encode(),
+        )
+        self._open[number] = exchange
+        self.tally.received += 1
+        if self._timer is None:
+            self._arm()
+        return exchange
+
+    def body_read(self, exchange: Exchange) -> None:
+        """Note that the client has sent everything: the request's own time limit begins."""
+        assert exchange.deadline is not None
+        exchange.reading = False
+        exchange.deadline += self.limits.request_timeout - self.limits.body_timeout
+
+    def submit(self, exchange: Exchange, request: Request) -> None:
+        """Hand the request to the scheduler."""
+        exchange.scheduled = True
+        self.apply(self.scheduler.submit(request, request.arrived))
+
+    def undelivered(self, exchange: Exchange) -> None:
+        """Its instance could not be reached: let the scheduler choose another."""
+        self.apply(self.scheduler.undelivered(exchange.id, self.clock()))
+
+    def first_token(self, exchange: Exchange) -> None:
+        """The first bytes of its stream have come."""
+        self.apply(self.scheduler.first_token(exchange.id, self.clock()))
+
+    def apply(self, decisions: Iterable[Decision]) -> None:
+        """Hand each decision to the exchange it is about."""
+        for decision in decisions:
+            exchange = self._open[decision.request_id]
+            if isinstance(decision, Reject):
+                exchange.scheduled = False
+            exchange.decide(decision)
+
+    def settle(self, exchange: Exchange, outcome: Outcome) -> None:
+        """Fix how it ended and free its slot and connection; only the first call counts.
+
+        The client may still have to take what is left, within the exchange's deadline.
+        """
+        if exchange.outcome is not None:
+            return
+        exchange.outcome = outcome
+        if exchange.response is not None:
+            exchange.response.abort()
+        if exchange.scheduled:
+            self._tell_scheduler(exchange, outcome)
+            if self._drains:
+                self._check_drains()
+
+    def end(self, exchange: Exchange) -> None:
+        """Forget an exchange and count it by its outcome."""
+        exchange.ended = True
+        del self._open[exchange.id]
+        if exchange.watcher is not None:
+            exchange.watcher.cancel()
+        tally = self.tally
+        outcome = exchange.outcome
+        if outcome is Outcome.DONE:
+            tally.done += 1
+        elif outcome is Outcome.FAILED:
+            tally.failed += 1
+        elif outcome is Outcome.CANCELLED:
+            tally.cancelled += 1
+        else:
+            tally.rejected += 1
+
+    def _tell_scheduler(self, exchange: Exchange, outcome: Outcome) -> None:
+        now = self.clock()
+        if outcome is Outcome.DONE:
+            decisions = self.scheduler.finished(exchange.id, now)
+        elif outcome is Outcome.CANCELLED or self.scheduler.waiting(exchange.id):
+            decisions = self.scheduler.cancel(exchange.id, now)
+        else:
+            decisions = self.scheduler.failed(exchange.id, now)
+        self.apply(decisions)
+
+    async def drained(self, instance_id: str) -> None:
+        """Wait until the instance runs nothing."""
+        if self.scheduler.instance(instance_id).running:
+            event = self._drains.setdefault(instance_id, asyncio.Event())
+            await event.wait()
+
+    def _check_drains(self) -> None:
+        for instance_id in list(self._drains):
+            if not self.scheduler.instance(instance_id).running:
+                self._drains.pop(instance_id).set()
+
+    def interrupt(self, instance_id: str) -> None:
+        """Interrupt every exchange that runs on the instance."""
+        for request_id in list(self.scheduler.instance(instance_id).running):
+            self._open[request_id].interrupt(Interruption.ABORTED)
+
+    # Time
+
+    def stop(self) -> None:
+        """Stop the timer; the next request starts it again."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick)
+
+    def _tick(self) -> None:
+        now = self.clock()
+        for exchange in list(self._open.values()):
+            self._look_at(exchange, now)
+        for backend in self.backends.values():
+            backend.upstream.expire()
+        self.apply(self.scheduler.tick(now))
+        if self._open or any(backend.upstream.idle for backend in self.backends.values()):
+            self._arm()
+        else:
+            self._timer = None
+
+    def _look_at(self, exchange: Exchange, now: float) -> None:
+        if exchange.deadline is not None and now >= exchange.deadline:
+            exchange.interrupt(Interruption.TIMEOUT)
+        elif exchange.stalled(now, self.limits.idle_timeout):
+            exchange.interrupt(Interruption.STALLED)
+        else:
+            exchange.watch()

@@ -1,0 +1,130 @@
+"""One inference request from its arrival to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from sage.inference.gateway.asgi import ABORT_EXTENSION, Receive, Scope, Send
+from sage.inference.gateway.response import UpstreamResponse
+from sage.inference.scheduling.decision import Decision
+
+
+class Outcome(Enum):
+    """How a request ended; each ends in exactly one way."""
+
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+
+
+class Interruption(Enum):
+    """Why the gateway stopped a request from outside."""
+
+    CLIENT_GONE = "the client left"
+    TIMEOUT = "the request took too long"
+    STALLED = "the engine fell silent"
+    ABORTED = "the instance was taken away"
+
+
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """A request's state.
+
+    Attributes:
+        id: the scheduler's id for it.
+        scope, receive, send: ASGI's, of this request.
+        task: the task that serves it; an interruption cancels it.
+        deadline: when it is interrupted for taking too long; None means at no time.
+        request_id: X-Request-ID.
+        reading: whether its body is still being read.
+        scheduled: whether the scheduler holds it.
+        decision: the scheduler's latest about it, until it is acted on.
+        instance_id: where it was dispatched last; empty before that.
+        causes: why each instance tried could not be reached.
+        response: the engine's, once its head has come.
+        started: whether the client has got a status.
+        streamed: whether the response is an event stream.
+        outcome: how it ended; set once nothing is left but to tell the client.
+        ended: whether the client has been told.
+        interruption: why it is being stopped.
+        watcher: waits for the client to leave; started for requests that last.
+    """
+
+    id: int
+    scope: Scope
+    receive: Receive
+    send: Send
+    task: asyncio.Task[None]
+    deadline: float | None
+    request_id: bytes
+    reading: bool = True
+    scheduled: bool = False
+    decision: Decision | None = None
+    instance_id: str = ""
+    causes: list[str] = field(default_factory=list)
+    response: UpstreamResponse | None = None
+    started: bool = False
+    streamed: bool = False
+    outcome: Outcome | None = None
+    ended: bool = False
+    interruption: Interruption | None = None
+    watcher: asyncio.Task[None] | None = None
+    seen: tuple[int, float] = (0, 0.0)
+    _waiter: asyncio.Future[None] | None = None
+
+    async def decided(self) -> Decision:
+        """Wait for the scheduler's decision and take it."""
+        while self.decision is None:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        decision, self.decision = self.decision, None
+        return decision
+
+    def decide(self, decision: Decision) -> None:
+        """Hand over the scheduler's decision."""
+        self.decision = decision
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def interrupt(self, why: Interruption) -> None:
+        """Stop the request wherever it waits; nothing happens once it has ended."""
+        if not self.ended and self.interruption is None:
+            self.interruption = why
+            self.task.cancel()
+
+    def watch(self) -> None:
+        """Start waiting for the client to leave, once the body has been read."""
+        if self.watcher is None and not self.reading:
+            self.watcher = asyncio.create_task(self._until_gone())
+
+    async def _until_gone(self) -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            continue
+        self.interrupt(Interruption.CLIENT_GONE)
+
+    def stalled(self, now: float, limit: float) -> bool:
+        """Whether the engine began its answer and has sent nothing for ``limit`` seconds.
+
+        Bytes that arrived and wait for a slow client do not count as the engine's silence.
+        """
+        response = self.response
+        if response is None or response.complete or response.buffered:
+            self.seen = (0, now)
+            return False
+        if response.arrivals != self.seen[0]:
+            self.seen = (response.arrivals, now)
+            return False
+        return now - self.seen[1] >= limit
+
+    def abort_client(self) -> Callable[[], None] | None:
+        """Return what closes the client's connection, where the server offers it."""
+        extensions = self.scope.get("extensions") or {}
+        close: Callable[[], None] | None = extensions.get(ABORT_EXTENSION)
+        return close

@@ -1,0 +1,115 @@
+"""Which headers pass through the gateway, and in what form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sage.inference.gateway.asgi import Headers
+from sage.inference.gateway.errors import ApiError
+
+# Headers of one connection (RFC 9110, 7.6.1), never passed on.
+_HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+# The gateway writes these itself, or answers them itself.
+_OWN_REQUEST = _HOP_BY_HOP | {
+    b"host",
+    b"content-length",
+    b"expect",
+    b"authorization",
+    b"x-request-id",
+}
+_OWN_RESPONSE = _HOP_BY_HOP | {b"x-request-id", b"x-sage-instance"}
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,200}")
+
+
+@dataclass(slots=True)
+class RequestHead:
+    """A client's headers, ready to be sent on.
+
+    Attributes:
+        lines: the headers that pass through, each line ended.
+        authorization: the client's, for instances without a key of their own.
+        request_id: the client's, or empty.
+        content_length: as declared, or None.
+    """
+
+    lines: bytes
+    authorization: bytes = b""
+    request_id: bytes = b""
+    content_length: int | None = None
+
+
+def read_head(headers: Iterable[tuple[bytes, bytes]]) -> RequestHead:
+    """Sort a client's headers into those that pass and those the gateway acts on.
+
+    Raises:
+        ApiError: 400, a header that cannot be sent on safely.
+    """
+    parts: list[bytes] = []
+    head = RequestHead(b"")
+    count = 0
+    for name, value in headers:
+        if name in _OWN_REQUEST:
+            _note(head, name, value)
+        else:
+            parts += (name, b": ", value, b"\r\n")
+            count += 1
+    lines = b"".join(parts)
+    if lines.count(b"\n") != count or lines.count(b"\r") != count or b"\0" in lines:
+        raise ApiError(400, "a request header holds a line break or NUL", code="invalid_header")
+    head.lines = lines
+    return head
+
+
+def _note(head: RequestHead, name: bytes, value: bytes) -> None:
+    if name == b"content-length":
+        head.content_length = int(value) if value.isdigit() else None
+    elif name == b"x-request-id":
+        head.request_id = value if _REQUEST_ID.fullmatch(value) else b""
+    elif name == b"authorization" and not (b"\r" in value or b"\n" in value):
+        head.authorization = value
+
+
+def response_headers(
+    upstream: Headers, *, status: int, request_id: bytes, instance_id: bytes
+) -> tuple[Headers, bool]:
+    """Return what the client gets of an engine's headers, and whether the body is a stream.
+
+    Args:
+        upstream: as the engine sent them, names in lower case.
+        status: the engine's status.
+        request_id: of this request.
+        instance_id: of the instance that answered.
+    """
+    streamed = False
+    cached = False
+    headers: Headers = []
+    for item in upstream:
+        name = item[0]
+        if name in _OWN_RESPONSE:
+            continue
+        if name == b"content-type":
+            streamed = item[1][:17].lower() == b"text/event-stream"
+        elif name == b"cache-control":
+            cached = True
+        elif name == b"content-length" and status in (204, 304):
+            continue
+        headers.append(item)
+    if streamed and not cached:
+        headers.append((b"cache-control", b"no-cache"))
+    headers.append((b"x-request-id", request_id))
+    headers.append((b"x-sage-instance", instance_id))
+    return headers, streamed

@@ -1,0 +1,207 @@
+"""Passing a request on to the instance the scheduler chose, and its answer back."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import msgspec
+
+from sage.errors import InferenceError, UpstreamError
+from sage.inference.gateway.asgi import send_json
+from sage.inference.gateway.bodies import (
+    ClientGoneError,
+    decode_fields,
+    estimate_prompt_tokens,
+    read_body,
+    too_large,
+)
+from sage.inference.gateway.desk import Desk
+from sage.inference.gateway.errors import ApiError, ConnectFailedError, rejection
+from sage.inference.gateway.exchange import Exchange, Interruption, Outcome
+from sage.inference.gateway.headers import RequestHead, read_head, response_headers
+from sage.inference.gateway.response import UpstreamResponse
+from sage.inference.gateway.routes import Route
+from sage.inference.scheduling.decision import Reject
+from sage.inference.scheduling.request import Kind, Request
+
+_QUERY = re.compile(rb"[\x21-\x7e]*")
+_LAST_WORDS = 1.0
+"""Seconds a client gets to take the error that ends its interrupted request."""
+
+
+class ResponseCutShortError(InferenceError):
+    """Raised to the ASGI server so that it closes the client's connection mid-response."""
+
+
+async def serve(desk: Desk, exchange: Exchange, route: Route) -> None:
+    """Serve one inference request to its end, whatever that is; it is counted exactly once."""
+    try:
+        await _serve(desk, exchange, route)
+    except asyncio.CancelledError:
+        why = exchange.interruption
+        gone = why is None or why is Interruption.CLIENT_GONE
+        desk.settle(exchange, Outcome.CANCELLED if gone else Outcome.FAILED)
+        if why is None:
+            raise
+        exchange.task.uncancel()
+        await _last_words(exchange, why)
+    finally:
+        # An outcome that is not fixed by now means an unforeseen error, which goes on its way.
+        desk.settle(exchange, Outcome.FAILED)
+        desk.end(exchange)
+
+
+async def _serve(desk: Desk, exchange: Exchange, route: Route) -> None:
+    try:
+        await _forward(desk, exchange, route)
+    except ClientGoneError:
+        desk.settle(exchange, Outcome.CANCELLED)
+    except ApiError as error:
+        rejected = error.status not in (502, 504)
+        desk.settle(exchange, Outcome.REJECTED if rejected else Outcome.FAILED)
+        await _answer(exchange, error)
+    except UpstreamError as error:
+        desk.settle(exchange, Outcome.FAILED)
+        await _report_break(exchange, str(error), code="upstream_error", status=502)
+
+
+async def _forward(desk: Desk, exchange: Exchange, route: Route) -> None:
+    scope = exchange.scope
+    head = read_head(scope["headers"])
+    limit = desk.limits.max_body_bytes
+    if head.content_length is not None and head.content_length > limit:
+        raise too_large(limit)
+    if head.request_id:
+        exchange.request_id = head.request_id
+    body = await read_body(exchange.receive, limit)
+    desk.body_read(exchange)
+    kind = route.kind
+    assert kind is not None
+    model = decode_fields(body).model or _only_model(desk, kind)
+    desk.submit(
+        exchange,
+        Request(exchange.id, kind, model, desk.clock(), estimate_prompt_tokens(body)),
+    )
+    response = await _reach(desk, exchange, _target(route, scope["query_string"]), head, body)
+    await _relay(desk, exchange, response)
+
+
+def _only_model(desk: Desk, kind: Kind) -> str:
+    models = [name for name, _ in desk.scheduler.models(kind)]
+    if len(models) == 1:
+        return models[0]
+    known = ", ".join(map(repr, models)) or "none"
+    raise ApiError(
+        400,
+        f"model is required; models of kind {kind.value!r} here: {known}",
+        param="model",
+        code="model_required",
+    )
+
+
+def _target(route: Route, query: bytes) -> bytes:
+    if not query:
+        return route.target
+    if not _QUERY.fullmatch(query):
+        raise ApiError(400, "the query string holds characters that a URL cannot")
+    return b"%b?%b" % (route.target, query)
+
+
+async def _reach(
+    desk: Desk, exchange: Exchange, target: bytes, head: RequestHead, body: bytes
+) -> UpstreamResponse:
+    """Return the response of the first instance that can be reached."""
+    while True:
+        decision = await exchange.decided()
+        if isinstance(decision, Reject):
+            raise rejection(decision, exchange.causes)
+        backend = desk.backends[decision.instance_id]
+        exchange.instance_id = backend.id
+        request = backend.request_head(
+            target, head.lines, head.authorization, exchange.request_id, len(body)
+        )
+        try:
+            response = await backend.upstream.request(request, body)
+        except ConnectFailedError as error:
+            exchange.causes.append(f"{backend.id}: {error}")
+            desk.undelivered(exchange)
+        else:
+            exchange.response = response
+            return response
+
+
+async def _relay(desk: Desk, exchange: Exchange, response: UpstreamResponse) -> None:
+    headers, exchange.streamed = response_headers(
+        response.headers,
+        status=response.status,
+        request_id=exchange.request_id,
+        instance_id=desk.backends[exchange.instance_id].header_id,
+    )
+    send = exchange.send
+    exchange.started = True
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    data = await response.read()
+    if exchange.streamed:
+        desk.first_token(exchange)
+    while not response.complete or response.buffered:
+        await send({"type": "http.response.body", "body": data, "more_body": True})
+        data = await response.read()
+    desk.settle(exchange, Outcome.DONE if response.status < 500 else Outcome.FAILED)
+    await send({"type": "http.response.body", "body": data, "more_body": False})
+
+
+async def _answer(exchange: Exchange, error: ApiError) -> None:
+    headers = [*error.response_headers(), (b"x-request-id", exchange.request_id)]
+    if exchange.instance_id:
+        headers.append((b"x-sage-instance", exchange.instance_id.encode()))
+    exchange.started = True
+    await send_json(exchange.send, error.status, error.body(), headers)
+
+
+async def _report_break(exchange: Exchange, message: str, *, code: str, status: int) -> None:
+    """Tell the client that its answer ends here, in the way its state still allows."""
+    text = f"instance {exchange.instance_id}: {message}" if exchange.instance_id else message
+    error = ApiError(status, text, type="server_error", code=code)
+    if not exchange.started:
+        await _answer(exchange, error)
+    elif exchange.streamed:
+        # The blank line ends an event that broke off in its middle.
+        event = b"\n\ndata: " + msgspec.json.encode(error.body()) + b"\n\n"
+        await exchange.send({"type": "http.response.body", "body": event, "more_body": False})
+    else:
+        await _cut_short(exchange)
+
+
+async def _cut_short(exchange: Exchange) -> None:
+    abort = exchange.abort_client()
+    if abort is None:
+        raise ResponseCutShortError("the engine's response broke off; the connection is closed")
+    abort()
+    # Returning before the server has noticed would count as a response left open.
+    while (await exchange.receive())["type"] != "http.disconnect":
+        continue
+
+
+async def _last_words(exchange: Exchange, why: Interruption) -> None:
+    if why is Interruption.CLIENT_GONE:
+        return
+    try:
+        async with asyncio.timeout(_LAST_WORDS):
+            if exchange.reading:
+                await _answer(exchange, _slow_body())
+            elif why is Interruption.ABORTED:
+                await _report_break(exchange, why.value, code="instance_removed", status=502)
+            else:
+                await _report_break(exchange, why.value, code="timeout", status=504)
+    except TimeoutError:
+        await _cut_short(exchange)
+
+
+def _slow_body() -> ApiError:
+    return ApiError(
+        408,
+        "the request body did not arrive in time",
+        code="request_timeout",
+        headers=[(b"connection", b"close")],
+    )

@@ -1,0 +1,115 @@
+"""An engine's answer while it arrives."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from sage.errors import UpstreamError
+from sage.inference.gateway.asgi import Headers
+
+HIGH_WATER = 256 * 1024
+"""Unread body bytes above which the connection stops reading until they are taken."""
+
+
+class _Source(Protocol):
+    def abort(self) -> None: ...
+    def resume(self) -> None: ...
+
+
+class UpstreamResponse:
+    """Filled by the connection, read by one reader.
+
+    Attributes:
+        status: HTTP status; 0 until the head has come.
+        headers: names in lower case, in the order they came.
+        complete: whether the whole body has arrived (it may not have been read yet).
+        arrivals: how often bytes have come; 0 means that the engine has not begun to answer.
+        buffered: bytes of the body that have arrived and not been read.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_error",
+        "_source",
+        "_waiter",
+        "arrivals",
+        "buffered",
+        "complete",
+        "headers",
+        "status",
+    )
+
+    def __init__(self, source: _Source) -> None:
+        self.status = 0
+        self.headers: Headers = []
+        self.complete = False
+        self.arrivals = 0
+        self.buffered = 0
+        self._source = source
+        self._chunks: list[bytes] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: UpstreamError | None = None
+
+    async def head(self) -> None:
+        """Wait until status and headers are there.
+
+        Raises:
+            ConnectionBrokenError: the connection ended first.
+            MalformedResponseError: what came is not HTTP/1.1.
+        """
+        while not self.status:
+            if self._error is not None:
+                raise self._error
+            await self._wait()
+
+    async def read(self) -> bytes:
+        """Return the next bytes of the body as soon as there are any; b"" at its end.
+
+        Raises:
+            ConnectionBrokenError: the connection ended before the body did.
+            MalformedResponseError: what came is not HTTP/1.1.
+        """
+        while not self._chunks:
+            if self.complete:
+                return b""
+            if self._error is not None:
+                raise self._error
+            await self._wait()
+        chunks = self._chunks
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        if self.buffered > HIGH_WATER and not self.complete:
+            self._source.resume()
+        self.buffered = 0
+        return data
+
+    def abort(self) -> None:
+        """Close the connection unless the response is complete; this ends the engine's work."""
+        if not self.complete:
+            self._source.abort()
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    # The connection's side
+
+    def feed(self, data: bytes) -> None:
+        """Add body bytes; the reader is not woken yet."""
+        self._chunks.append(data)
+        self.buffered += len(data)
+
+    def wake(self) -> None:
+        """Let the reader look at what has come."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def fail(self, error: UpstreamError) -> None:
+        """End the response early; the reader gets what has come, then the error."""
+        self._error = error
+        self.wake()

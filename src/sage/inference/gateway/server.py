@@ -1,0 +1,129 @@
+"""uvicorn, set up for the gateway: a lean hot path, and request heads bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from sage.inference.gateway.asgi import ABORT_EXTENSION, ASGIApp
+
+_HEAD_LIMIT = 64 * 1024
+
+
+class BoundedHeadProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1 protocol, with a limit in time and size on request heads.
+
+    uvicorn arms no timer on a connection until its first response, and drops its keep-alive
+    timer at the first byte of the next request; a client that sends its head slowly, or never,
+    would hold a connection for ever. Here a connection without a request being served has
+    ``head_timeout`` seconds to send a whole head, from when it opened or sent its first byte.
+    It also lets the app close the client's connection, to cut a response short.
+    """
+
+    head_timeout = 30.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
+        """Start the time limit of the first head."""
+        super().connection_made(transport)
+        self._extensions = {ABORT_EXTENSION: transport.abort}
+        self._arm_head_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the time limit."""
+        self._stop_head_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, and bound what is not a whole head yet."""
+        super().data_received(data)
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            self._head_bytes += len(data)
+            if self._head_bytes > _HEAD_LIMIT:
+                self.transport.abort()
+            elif self._head_timer is None and self.timeout_keep_alive_task is None:
+                self._arm_head_timer()
+
+    def on_message_begin(self) -> None:
+        """Give the app its way to close the connection."""
+        super().on_message_begin()
+        self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item] # our own key
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        self._head_bytes = 0
+        if self._head_timer is not None:
+            self._stop_head_timer()
+        super().on_headers_complete()
+
+    def _arm_head_timer(self) -> None:
+        self._head_timer = self.loop.call_later(self.head_timeout, self._head_too_slow)
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_too_slow(self) -> None:
+        self._head_timer = None
+        self.transport.abort()
+
+
+def build_server(
+    app: ASGIApp,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    uds: str | None = None,
+    head_timeout: float = 30.0,
+    keep_alive_timeout: int = 75,
+    shutdown_timeout: int = 10,
+    backlog: int = 2048,
+) -> uvicorn.Server:
+    """Return a server for the gateway.
+
+    ``server.run()`` makes its own uvloop event loop; ``await server.serve()`` uses the running
+    one, for which ``asyncio.Runner(loop_factory=server.config.get_loop_factory())`` makes uvloop.
+
+    It writes no access log and no Date or Server header, reads no proxy headers and speaks no
+    WebSocket. uvicorn's loggers are left as they are.
+
+    Args:
+        app: ``Gateway.app``.
+        host: address to listen on.
+        port: TCP port; 0 for any free one.
+        uds: path of a Unix socket to listen on instead.
+        head_timeout: seconds a client has to send a request's head.
+        keep_alive_timeout: seconds an idle connection is kept after a response.
+        shutdown_timeout: seconds that running requests get when the server stops.
+        backlog: connections the system holds before they are accepted.
+    """
+    protocol = type("_Protocol", (BoundedHeadProtocol,), {"head_timeout": head_timeout})
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        uds=uds,
+        loop="auto",
+        http=protocol,
+        ws="none",
+        interface="asgi3",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=keep_alive_timeout,
+        timeout_graceful_shutdown=shutdown_timeout,
+        backlog=backlog,
+    )
+    return uvicorn.Server(config)
