@@ -1,0 +1,3 @@
+from sage.inference.embeddings import EmbeddingClientAdapter, EmbeddingFactory
+
+__all__ = ["EmbeddingClientAdapter", "EmbeddingFactory"]
