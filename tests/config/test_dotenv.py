@@ -48,13 +48,27 @@ def test_a_line_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_dotenv(path, {})
 
 
-def test_a_secret_is_not_shown_in_an_error(tmp_path: Path) -> None:
-    """A broken line that holds a key is named without its value."""
-    path = _write(tmp_path, 'MY_API_KEY="sk-123\n')
+def test_the_line_number_counts_blank_lines(tmp_path: Path) -> None:
+    """The number is the one that an editor shows."""
+    with pytest.raises(ConfigError, match=r"\.env:4: cannot read"):
+        read_dotenv(_write(tmp_path, "A=1\n\n\nB='open\n"), {})
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ('MY_API_KEY="s3cret', "'MY_API_KEY …'"),
+        ("SAGE_CHAT_API_KEY s3cret", "'SAGE_CHAT_API_KEY …'"),
+        ("export HF_TOKEN: s3cret", "'export HF_TOKEN …'"),
+        ("sk-s3cret sk-s3cret", "'sk- …'"),
+    ],
+)
+def test_a_secret_is_not_shown_in_an_error(tmp_path: Path, line: str, shown: str) -> None:
+    """A broken line that holds a key is named without its value, however it is broken."""
     with pytest.raises(ConfigError) as caught:
-        read_dotenv(path, {})
-    assert "MY_API_KEY=…" in str(caught.value)
-    assert "sk-123" not in str(caught.value)
+        read_dotenv(_write(tmp_path, line + "\n"), {})
+    assert f"cannot read {shown}" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_file_that_is_not_text_is_an_error_of_one_line(tmp_path: Path) -> None:
@@ -65,12 +79,23 @@ def test_a_file_that_is_not_text_is_an_error_of_one_line(tmp_path: Path) -> None
         read_dotenv(path, {})
 
 
-def test_the_nearest_file_above_is_found_up_to_the_projects_root(tmp_path: Path) -> None:
-    """A parent's file counts, one above the project's root does not."""
-    outer = _write(tmp_path, "A=1\n")
+def test_the_nearest_file_counts_up_to_the_projects_root(tmp_path: Path) -> None:
+    """A parent's file counts inside a project, and one above the project's root does not."""
+    _write(tmp_path, "A=1\n")
     project = tmp_path / "project"
-    inner = project / "src"
+    inner = project / "src" / "deep"
     inner.mkdir(parents=True)
-    assert find_dotenv(inner) == outer
     (project / "pyproject.toml").touch()
     assert find_dotenv(inner) is None
+    at_root = _write(project, "A=2\n")
+    assert find_dotenv(inner) == at_root
+    assert find_dotenv(inner.parent) == at_root
+
+
+def test_outside_a_project_only_the_folder_itself_counts(tmp_path: Path) -> None:
+    """A file that somebody left in /tmp does not steer whoever works below it."""
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    own = _write(tmp_path, "A=1\n")
+    assert find_dotenv(inner) is None
+    assert find_dotenv(tmp_path) == own

@@ -68,6 +68,14 @@ def test_can_bind_tells_a_held_port_and_leaves_it_free() -> None:
     assert can_bind(port)
 
 
+@pytest.mark.parametrize(
+    ("port", "host"), [(-1, "127.0.0.1"), (65536, "127.0.0.1"), (0, "192.0.2.77"), (0, "fe80::zz")]
+)
+def test_what_cannot_be_bound_is_an_answer_not_an_error(port: int, host: str) -> None:
+    """Impossible ports, foreign addresses and machines without IPv6 say no."""
+    assert not can_bind(port, host)
+
+
 def test_outside_wsl_the_port_is_8001(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy port is then an error at start, not a silent move to another."""
     monkeypatch.setattr(ports, "is_wsl", lambda: False)

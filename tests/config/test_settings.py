@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sage.config import settings as module
@@ -48,7 +48,45 @@ def test_the_file_of_the_current_folder_is_read() -> None:
     assert load_settings({}).chat_model == "m"
 
 
-@pytest.mark.parametrize("text", ["0", "65536", "eight", "-1", "80.5"])
+def test_an_empty_variable_leaves_the_file_standing(tmp_path: Path) -> None:
+    """Empty is unset in both, also inside ${…}: container tools pass empty variables on."""
+    path = tmp_path / "my.env"
+    path.write_text(
+        "SAGE_LLM_PORT=8001\nSAGE_CHAT_BASE_URL=http://localhost:${SAGE_LLM_PORT}/v1\n",
+        encoding="utf-8",
+    )
+    found = load_settings({"SAGE_LLM_PORT": ""}, dotenv=path)
+    assert (found.llm_port, found.chat_base_url) == (8001, "http://localhost:8001/v1")
+
+
+def test_a_named_file_must_exist(tmp_path: Path) -> None:
+    """A typing error in the file's name is not an empty file."""
+    with pytest.raises(ConfigError, match=r"cannot read .*absent\.env"):
+        load_settings({}, dotenv=tmp_path / "absent.env")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["localhost:8001", "ftp://x/v1", "http://", "http://x:/v1", "http://x:99999", "http://a b"],
+)
+def test_a_url_that_cannot_be_called_is_named(text: str) -> None:
+    """A port that ${…} left empty is found when it is read, not when it is called."""
+    with pytest.raises(
+        ConfigError, match=r"SAGE_CHAT_BASE_URL in the environment: .* names a host"
+    ):
+        load_settings({"SAGE_CHAT_BASE_URL": text})
+
+
+def test_a_value_from_a_file_is_named_with_the_file(tmp_path: Path) -> None:
+    """Whoever has to correct it knows where."""
+    path = tmp_path / ".env"
+    path.write_text("SAGE_LLM_PORT=eight\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_settings({}, dotenv=path)
+    assert str(caught.value).startswith(f"SAGE_LLM_PORT in {path}: 'eight' is not a port")
+
+
+@pytest.mark.parametrize("text", ["0", "65536", "eight", "-1", "80.5", "8_001", "٨٠٠١"])
 def test_a_port_that_is_none_is_named_with_its_place(text: str) -> None:
     """The error has the variable, the value and where it came from."""
     with pytest.raises(ConfigError) as caught:
@@ -65,7 +103,7 @@ def test_a_typing_error_is_answered_with_the_nearest_name(
         load_settings({"SAGE_LMM_PORT": "1"})
         load_settings({"SAGE_LMM_PORT": "1"})
     assert [record.getMessage() for record in caplog.records] == [
-        "environment sets SAGE_LMM_PORT, which SAGE does not read; did you mean SAGE_LLM_PORT?"
+        "the environment sets SAGE_LMM_PORT, which SAGE does not read; did you mean SAGE_LLM_PORT?"
     ]
 
 
@@ -81,7 +119,7 @@ def test_every_setting_is_described() -> None:
     """The documentation's table and the class are one thing."""
     rows = describe_settings()
     assert {row.variable for row in rows} >= {"SAGE_LLM_PORT", "HF_ENDPOINT", "SAGE_HOME"}
-    assert all(row.doc for row in rows)
+    assert all(row.doc and row.default and row.expected for row in rows)
 
 
 NAMES = st.sampled_from([row.variable for row in describe_settings()])
@@ -92,3 +130,28 @@ def test_no_value_raises_anything_but_our_own_error(environ: dict[str, str]) -> 
     """Whatever the environment holds, the answer is settings or a SageError."""
     with contextlib.suppress(SageError):
         load_settings(environ)
+
+
+# Backslashes and ${ mean something inside double quotes; the rest is taken as it stands.
+TEXTS = st.text(st.characters(exclude_characters='\\$"', exclude_categories=["C", "Z"]), min_size=1)
+PORTS = st.integers(1, 65535)
+
+
+@given(port=PORTS, gateway=PORTS, model=TEXTS, key=TEXTS)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_file_and_the_environment_say_the_same(
+    tmp_path: Path, port: int, gateway: int, model: str, key: str
+) -> None:
+    """Values that go through `.env` come back as they would from the environment."""
+    values = {
+        "SAGE_LLM_PORT": str(port),
+        "SAGE_GATEWAY_PORT": str(gateway),
+        "SAGE_CHAT_MODEL": model,
+        "SAGE_CHAT_API_KEY": key,
+    }
+    path = tmp_path / "round.env"
+    path.write_text("".join(f'{name}="{text}"\n' for name, text in values.items()), "utf-8")
+    from_file = load_settings({}, dotenv=path)
+    assert from_file == load_settings(values)
+    assert (from_file.llm_port, from_file.chat_model) == (port, model)
+    assert (from_file.gateway_port, from_file.chat_api_key) == (gateway, key)

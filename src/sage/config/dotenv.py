@@ -14,18 +14,31 @@ if TYPE_CHECKING:
     from dotenv.parser import Binding
 
 _ROOT_MARKERS = (".git", "pyproject.toml")
-_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
+# Everything up to the end of a secret's name, or of the prefix that gives a bare one away.
+_SECRET = re.compile(r"\w*(KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL)\w*|\b(sk-|hf_)", re.IGNORECASE)
 
 
 def find_dotenv(start: Path) -> Path | None:
-    """Return the nearest `.env` at ``start`` or above, not above the project's root."""
+    """Return the `.env` that holds for a folder.
+
+    That is the nearest one from ``start`` up to its project's root. Outside a project only
+    ``start`` itself counts: a file that someone else left further up (in ``/tmp``, say) is not
+    the user's.
+    """
+    nearest: Path | None = None
     for folder in (start, *start.parents):
-        candidate = folder / ".env"
-        if candidate.is_file():
-            return candidate
-        if any((folder / marker).exists() for marker in _ROOT_MARKERS):
-            return None
-    return None
+        if nearest is None and _there(folder / ".env"):
+            nearest = folder / ".env"
+        if any(_there(folder / marker) for marker in _ROOT_MARKERS):
+            return nearest
+    return start / ".env" if _there(start / ".env") else None
+
+
+def _there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a folder that may not be searched
+        return False
 
 
 def read_dotenv(path: Path, environ: Mapping[str, str]) -> dict[str, str]:
@@ -59,11 +72,11 @@ def read_dotenv(path: Path, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _complaint(path: Path, binding: Binding) -> str:
-    line = binding.original.string.strip().splitlines()
-    shown = line[0] if line else ""
-    if _SECRET_NAME.search(shown):
-        shown = shown.split("=", 1)[0] + "=…"
-    return (
-        f"{path}:{binding.original.line}: cannot read {shown!r}; "
-        "write NAME=value, with quotes closed on both sides"
-    )
+    text = binding.original.string
+    # The parser counts from the blank lines before the one that it could not read.
+    blank = len(text) - len(text.lstrip())
+    number = binding.original.line + len(text[:blank].splitlines())
+    shown = next(iter(text.strip().splitlines()), "")
+    if secret := _SECRET.search(shown):
+        shown = shown[: secret.end()].rstrip("= ") + " …"
+    return f"{path}:{number}: cannot read {shown!r}; write NAME=value, and close every quote"

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import functools
 import logging
-import os
+import queue
 import socket
+import threading
 import time
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Literal
 
-from sage.config.settings import load_settings
+from sage.config.settings import export, load_settings
 from sage.errors import ConfigError
 
 logger = logging.getLogger("sage.config")
@@ -21,15 +20,15 @@ logger = logging.getLogger("sage.config")
 HF_DEFAULT = "https://huggingface.co"
 HF_MIRROR_CHINA = "https://hf-mirror.com"
 
-# Reachable from everywhere except mainland China, and the other way round as a control: a machine
-# with no network at all reaches neither and is not taken for one in China.
-_BLOCKED_IN_CHINA = (("huggingface.co", 443), ("www.google.com", 443))
-_INSIDE_CHINA = (("hf-mirror.com", 443), ("www.baidu.com", 443))
-_BUDGET_S = 3.0
-_CHINA_ZONES = frozenset({"Asia/Shanghai", "Asia/Urumqi", "Asia/Chongqing", "Asia/Harbin", "PRC"})
-
 Address = tuple[str, int]
 Probe = Callable[[Address, float], bool]
+
+# Reachable from everywhere except mainland China, and the other way round as a control: a machine
+# with no network at all reaches neither and is not taken for one in China.
+_BLOCKED_IN_CHINA = frozenset({("huggingface.co", 443), ("www.google.com", 443)})
+_INSIDE_CHINA = frozenset({("hf-mirror.com", 443), ("www.baidu.com", 443)})
+_BUDGET_S = 3.0
+_BEIJING_S = -8 * 3600  # seconds west of UTC, as the time module counts
 
 
 def tcp_probe(address: Address, timeout: float) -> bool:
@@ -41,25 +40,51 @@ def tcp_probe(address: Address, timeout: float) -> bool:
         return False
 
 
-def probe_region(probe: Probe = tcp_probe, budget: float = _BUDGET_S) -> bool:
+def probe_region(
+    probe: Probe = tcp_probe,
+    budget: float = _BUDGET_S,
+    clock: Callable[[], float] = time.monotonic,
+) -> bool:
     """Whether the network looks like mainland China: its sites answer, the blocked ones do not.
 
+    All are asked at once, and the answer is given as soon as it is certain.
+
     Args:
-        probe: opens a connection to an address within a time, in seconds.
+        probe: opens a connection to an address within a time, in seconds; may raise OSError.
         budget: seconds for the whole answer; what has not answered by then counts as unreachable.
+        clock: seconds that only grow.
     """
-    reached = _reached((*_BLOCKED_IN_CHINA, *_INSIDE_CHINA), probe, budget)
-    return bool(reached & set(_INSIDE_CHINA)) and not reached & set(_BLOCKED_IN_CHINA)
+    answers: queue.SimpleQueue[tuple[Address, bool]] = queue.SimpleQueue()
+    deadline = clock() + budget
+    waiting = set(_BLOCKED_IN_CHINA | _INSIDE_CHINA)
+    for address in waiting:
+        # Daemons: a name look-up cannot be interrupted, and must not hold the process's end.
+        threading.Thread(
+            target=_ask, args=(probe, address, budget, answers), name="sage-region", daemon=True
+        ).start()
+    inside = False
+    while waiting & (_BLOCKED_IN_CHINA if inside else _INSIDE_CHINA):
+        try:
+            address, reached = answers.get(timeout=max(0.0, deadline - clock()))
+        except queue.Empty:
+            break
+        waiting.discard(address)
+        if reached and address in _BLOCKED_IN_CHINA:
+            return False
+        inside = inside or reached
+    return inside
 
 
-def _reached(addresses: Iterable[Address], probe: Probe, budget: float) -> set[Address]:
-    addresses = list(addresses)
-    # Name look-ups cannot be interrupted, so the threads are left behind rather than waited for.
-    pool = concurrent.futures.ThreadPoolExecutor(len(addresses), thread_name_prefix="sage-region")
-    futures = {pool.submit(probe, address, budget): address for address in addresses}
-    done, _ = concurrent.futures.wait(futures, timeout=budget)
-    pool.shutdown(wait=False, cancel_futures=True)
-    return {futures[future] for future in done if not future.exception() and future.result()}
+def _ask(
+    probe: Probe,
+    address: Address,
+    timeout: float,
+    answers: queue.SimpleQueue[tuple[Address, bool]],
+) -> None:
+    reached = False
+    with contextlib.suppress(OSError):
+        reached = probe(address, timeout)
+    answers.put((address, reached))
 
 
 @functools.cache
@@ -67,8 +92,8 @@ def detect_china_mainland() -> bool:
     """Whether this machine is in mainland China; answers within 3 s, once a process, never raises.
 
     ``SAGE_NETWORK_REGION`` (china or global) decides when it is set. Otherwise a time zone outside
-    China says no without any traffic, and inside China a few connections are tried at once: no
-    network at all means no.
+    China says no without any traffic; with Beijing's, or with UTC, which servers and containers
+    everywhere have, a few connections are tried at once. No network at all means no.
     """
     try:
         region = load_settings().network_region
@@ -77,17 +102,12 @@ def detect_china_mainland() -> bool:
         region = None
     if region is not None:
         return region == "china"
-    return local_zone() in _CHINA_ZONES and probe_region()
+    return may_be_in_china() and probe_region()
 
 
-def local_zone() -> str:
-    """Return the time zone's name as the system has it, or an empty string."""
-    with contextlib.suppress(OSError):
-        target = str(Path("/etc/localtime").readlink())
-        if "zoneinfo/" in target:
-            return target.split("zoneinfo/", 1)[1]
-    # CST alone is ambiguous (China, US Central, Cuba); eight hours east of UTC is not.
-    return "Asia/Shanghai" if time.timezone == -8 * 3600 and time.tzname[0] == "CST" else ""
+def may_be_in_china() -> bool:
+    """Whether the time zone leaves it open: Beijing's offset, Xinjiang's own, or bare UTC."""
+    return time.timezone == _BEIJING_S or time.tzname[0] in {"+06", "UTC"}
 
 
 def get_network_region() -> Literal["china", "global"]:
@@ -96,7 +116,11 @@ def get_network_region() -> Literal["china", "global"]:
 
 
 def get_hf_endpoint() -> str:
-    """Return the model hub to use: what the user set, else the one near this machine."""
+    """Return the model hub to use: what the user set, else the one near this machine.
+
+    Raises:
+        ConfigError: a setting is wrong, or `.env` cannot be read.
+    """
     if endpoint := load_settings().hf_endpoint:
         return endpoint
     return HF_MIRROR_CHINA if detect_china_mainland() else HF_DEFAULT
@@ -106,12 +130,16 @@ def ensure_hf_mirror_configured() -> str:
     """Make ``HF_ENDPOINT`` hold the hub to use, for the libraries that read it; return it.
 
     One set by the user, in the environment or in `.env`, is never changed. In mainland China the
-    mirror is set, which is logged with its reason; elsewhere nothing is set.
+    mirror is set, which is logged with its reason; elsewhere nothing is set. Call it before
+    importing ``huggingface_hub``, which reads the variable once, on import.
+
+    Raises:
+        ConfigError: a setting is wrong, or `.env` cannot be read.
     """
     chosen = load_settings().hf_endpoint
     if chosen is None and detect_china_mainland():
         chosen = HF_MIRROR_CHINA
         logger.info("HF_ENDPOINT set to %s: this machine is in mainland China", chosen)
     if chosen is not None:
-        os.environ.setdefault("HF_ENDPOINT", chosen)
+        export("HF_ENDPOINT", chosen)
     return chosen or HF_DEFAULT

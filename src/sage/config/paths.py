@@ -8,6 +8,7 @@ from pathlib import Path
 import platformdirs
 
 from sage.config.settings import Settings, load_settings
+from sage.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +31,31 @@ class UserPaths:
 
 
 def user_paths(settings: Settings | None = None) -> UserPaths:
-    """Return the user's folders.
+    """Return the user's folders, all absolute.
 
     ``SAGE_HOME`` moves all of them, ``SAGE_MODELS_DIR`` the models alone; without either they lie
     in the system's own place for user data (``~/.local/share/sage`` on Linux).
+
+    Raises:
+        ConfigError: a folder's name means no place (the ``~`` of a user who is not there).
     """
     settings = settings or load_settings()
-    root = (
-        Path(settings.home).expanduser() if settings.home else platformdirs.user_data_path("sage")
-    )
-    root = root.absolute()
-    models = Path(settings.models_dir).expanduser() if settings.models_dir else root / "models"
+    if settings.home:
+        root = _folder("SAGE_HOME", settings.home)
+    else:
+        root = platformdirs.user_data_path("sage").absolute()
+    models = root / "models"
+    if settings.models_dir:
+        models = _folder("SAGE_MODELS_DIR", settings.models_dir)
     return UserPaths(
-        root=root,
-        models=models.absolute(),
-        state=root / "state",
-        logs=root / "logs",
-        cache=root / "cache",
+        root=root, models=models, state=root / "state", logs=root / "logs", cache=root / "cache"
     )
+
+
+def _folder(variable: str, text: str) -> Path:
+    try:
+        return Path(text).expanduser().absolute()
+    except (RuntimeError, OSError) as error:
+        raise ConfigError(
+            f"{variable}: cannot tell where {text!r} is ({error}); give a full path"
+        ) from error

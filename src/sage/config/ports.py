@@ -27,13 +27,13 @@ def _is_wsl(version_file: Path) -> bool:
 def can_bind(port: int, host: str = LOOPBACK) -> bool:
     """Whether a server could listen on the port now; nothing stays bound."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As servers do: a port in TIME_WAIT is free, one with a listener is not.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # As servers do: a port in TIME_WAIT is free, one with a listener is not.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-        except (OSError, OverflowError):
-            return False
+    except (OSError, OverflowError):
+        return False
     return True
 
 
