@@ -60,6 +60,9 @@ class EventDecoder:
 
     def _keep(self, part: bytes) -> None:
         self._tail += part
+        self._check_size()
+
+    def _check_size(self) -> None:
         if len(self._tail) + self._size > MAX_EVENT_BYTES:
             raise UpstreamError(
                 f"an event of the stream is larger than {MAX_EVENT_BYTES} bytes; "
@@ -76,7 +79,8 @@ class EventDecoder:
         value = value.removeprefix(b" ")
         if name == b"data":
             self._data.append(value)
-            self._size += len(value)
+            self._size += len(value) + 1
+            self._check_size()
         elif name == b"event":
             self._event = value.decode("utf-8", "replace")
         return None  # comments, ids and retry times say nothing about the answer
