@@ -206,12 +206,6 @@ def lengths(seen: Seen) -> Answer:
     )
 
 
-def delta(text: str | None = None, finish: str | None = None, **more: Any) -> bytes:
-    choice = {"index": 0, "delta": {"content": text, **more}, "finish_reason": finish}
-    event = {"id": "c", "model": "m", "choices": [choice]}
-    return b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"
-
-
 @pytest.fixture
 def serve() -> Iterator[Callable[[], FakeServer]]:
     """Starts fake servers; all are closed at the end."""
