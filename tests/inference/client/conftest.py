@@ -38,77 +38,82 @@ class Answer:
 Route = Callable[[Seen], Answer]
 
 
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.fake.connections += 1
+
+    def handle_one(self) -> None:
+        length = int(self.headers.get("content-length", 0))
+        body = self.rfile.read(length)
+        headers = {key.lower(): value for key, value in self.headers.items()}
+        seen = Seen(self.command, self.path, headers, json.loads(body) if body else None)
+        self.server.fake.seen.append(seen)
+        route = self.server.fake.routes.get(self.path, lambda _: Answer({"error": "no route"}, 404))
+        self.answer(route(seen))
+
+    do_GET = do_POST = handle_one
+
+    def answer(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        for key, value in answer.headers.items():
+            self.send_header(key, value)
+        if answer.chunks is not None:
+            self.stream(answer)
+            return
+        body = answer.body
+        body = body if isinstance(body, bytes) else json.dumps(body).encode()
+        if "content-type" not in answer.headers:
+            self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def stream(self, answer: Answer) -> None:
+        assert answer.chunks is not None
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        try:
+            for chunk in answer.chunks:
+                if chunk:
+                    self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                    self.wfile.flush()
+            if answer.cut:
+                self.close_connection = True
+            else:
+                self.wfile.write(b"0\r\n\r\n")
+        except OSError:
+            self.close_connection = True
+            self.server.fake.left.set()
+
+    def log_message(self, *args: object) -> None:
+        return
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128
+
+    def __init__(self, port: int, fake: FakeServer) -> None:
+        self.fake = fake
+        super().__init__(("127.0.0.1", port), _Handler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        self.fake.left.set()  # the client left
+
+
 class FakeServer:
     """Routes by path; counts requests, connections, and connections the client left early."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.seen: list[Seen] = []
         self.connections = 0
         self.left = threading.Event()
         self.routes: dict[str, Route] = {}
-        fake = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def setup(self) -> None:
-                super().setup()
-                fake.connections += 1
-
-            def handle_one(self) -> None:
-                length = int(self.headers.get("content-length", 0))
-                body = self.rfile.read(length)
-                headers = {key.lower(): value for key, value in self.headers.items()}
-                seen = Seen(self.command, self.path, headers, json.loads(body) if body else None)
-                fake.seen.append(seen)
-                route = fake.routes.get(self.path, lambda _: Answer({"error": "no route"}, 404))
-                self.answer(route(seen))
-
-            do_GET = do_POST = handle_one
-
-            def answer(self, answer: Answer) -> None:
-                self.send_response(answer.status)
-                for key, value in answer.headers.items():
-                    self.send_header(key, value)
-                if answer.chunks is not None:
-                    self.stream(answer)
-                    return
-                body = answer.body
-                body = body if isinstance(body, bytes) else json.dumps(body).encode()
-                if "content-type" not in answer.headers:
-                    self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def stream(self, answer: Answer) -> None:
-                assert answer.chunks is not None
-                self.send_header("transfer-encoding", "chunked")
-                self.end_headers()
-                try:
-                    for chunk in answer.chunks:
-                        if chunk:
-                            self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-                            self.wfile.flush()
-                    if answer.cut:
-                        self.close_connection = True
-                    else:
-                        self.wfile.write(b"0\r\n\r\n")
-                except OSError:
-                    self.close_connection = True
-                    fake.left.set()
-
-            def log_message(self, format: str, *args: object) -> None:
-                return
-
-        class Server(ThreadingHTTPServer):
-            request_queue_size = 128
-
-            def handle_error(self, request: object, client_address: object) -> None:
-                fake.left.set()  # the client left
-
-        self.http = Server(("127.0.0.1", 0), Handler)
+        self.http = _Server(port, self)
         self.port = self.http.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}/v1"
         self._thread = threading.Thread(
@@ -117,6 +122,7 @@ class FakeServer:
         self._thread.start()
 
     def close(self) -> None:
+        """Stop listening; closing twice is fine."""
         self.http.shutdown()
         self._thread.join()
         self.http.server_close()
@@ -207,12 +213,12 @@ def lengths(seen: Seen) -> Answer:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[], FakeServer]]:
+def serve() -> Iterator[Callable[..., FakeServer]]:
     """Starts fake servers; all are closed at the end."""
     servers: list[FakeServer] = []
 
-    def start() -> FakeServer:
-        servers.append(FakeServer())
+    def start(port: int = 0) -> FakeServer:
+        servers.append(FakeServer(port))
         return servers[-1]
 
     yield start

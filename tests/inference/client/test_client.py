@@ -79,7 +79,7 @@ def test_a_misspelled_parameter_names_the_nearest(client: UnifiedInferenceClient
 
 @pytest.mark.parametrize("extra", [{"max_tokens": 3}, {"stream": True}, {"messages": []}])
 def test_extra_body_repeats_nothing(client: UnifiedInferenceClient, extra: Any) -> None:
-    """A key with an argument of its own is refused in extra_body, since one would win in silence."""
+    """A key with an argument of its own is refused in extra_body: one would win in silence."""
     with pytest.raises(ConfigError, match="has its own argument"):
         client.chat("a", max_tokens=1, extra_body=extra)
 

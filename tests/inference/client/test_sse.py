@@ -41,7 +41,9 @@ def test_a_character_cut_in_two_is_whole() -> None:
 
 def test_comments_ids_and_blank_lines_are_no_events() -> None:
     """Keep-alive comments and events without data give nothing."""
-    assert decode(b": ping\n\nid: 4\nretry: 10\n\n\n\nevent: x\n\ndata: a\n\n") == [ServerEvent("a")]
+    assert decode(b": ping\n\nid: 4\nretry: 10\n\n\n\nevent: x\n\ndata: a\n\n") == [
+        ServerEvent("a")
+    ]
 
 
 def test_an_event_that_is_not_closed_is_not_given() -> None:
@@ -63,7 +65,18 @@ def test_an_endless_event_is_refused(part: bytes, monkeypatch: pytest.MonkeyPatc
 
 
 lines = st.sampled_from(
-    ["data: a", "data:你好", "data", "data:  two", "event: error", ": ping", "", "", "id: 3", "x: é"]
+    [
+        "data: a",
+        "data:你好",
+        "data",
+        "data:  two",
+        "event: error",
+        ": ping",
+        "",
+        "",
+        "id: 3",
+        "x: é",
+    ]
 )
 
 
@@ -87,7 +100,7 @@ def plainly(text: str) -> list[ServerEvent]:
     events, data, kind = [], [], ""
     for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")[:-1]:
         name, _, value = line.partition(":")
-        value = value[1:] if value.startswith(" ") else value
+        value = value.removeprefix(" ")
         if not line:
             if data:
                 events.append(ServerEvent("\n".join(data), kind or "message"))

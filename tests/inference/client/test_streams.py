@@ -146,7 +146,11 @@ def test_an_unclean_end_after_done_is_fine(client: UnifiedInferenceClient, fake:
 
 @pytest.mark.parametrize(
     ("data", "said"),
-    [(b"data: {oops\n\n", "not JSON"), (b"data: 3\n\n", "failed"), (b'data: {"choices": [3]}\n\n', "choice")],
+    [
+        (b"data: {oops\n\n", "not JSON"),
+        (b"data: 3\n\n", "failed"),
+        (b'data: {"choices": [3]}\n\n', "choice"),
+    ],
 )
 def test_nonsense_in_a_stream_is_an_error(
     client: UnifiedInferenceClient, fake: Any, data: bytes, said: str
@@ -272,7 +276,7 @@ async def test_async_streams_are_as_sync_ones(
         got: list[str] = []
         try:
             async for text in await client.achat("a", stream=True):
-                got.append(text)
+                got += [text]
         except UpstreamError as error:
             return got, str(error)
         return got, ""
@@ -280,8 +284,7 @@ async def test_async_streams_are_as_sync_ones(
     def read_sync() -> tuple[list[str], str]:
         got: list[str] = []
         try:
-            for text in client.chat("a", stream=True):
-                got.append(text)
+            got.extend(client.chat("a", stream=True))
         except UpstreamError as error:
             return got, str(error)
         return got, ""

@@ -24,6 +24,6 @@ def __getattr__(name: str) -> Any:
     # The client brings httpx2 with it, so it is loaded when first named.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - only needed on first use
+    from importlib import import_module
 
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
