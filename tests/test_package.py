@@ -30,5 +30,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
         "         'sage.dataflow', 'sage.inference', 'sage.config'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert result.stdout.strip() == "[]"

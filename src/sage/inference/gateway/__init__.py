@@ -15,7 +15,7 @@ __all__ = ["Gateway", "GatewayLimits", "build_server"]
 
 
 def __getattr__(name: str) -> object:
-    from importlib import import_module  # noqa: PLC0415 - only on first use
+    from importlib import import_module
 
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
