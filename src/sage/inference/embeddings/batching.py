@@ -1,12 +1,13 @@
 """Which texts to run together: pure arithmetic on token counts.
 
-A call costs about as much as its padded tokens, plus a fixed part that can itself be counted in
-tokens. So a short text joins a batch of longer ones only while the padding it brings costs less
-than a call of its own.
+A call costs about as much as its padded tokens, plus a fixed part (streaming the weights) that can
+itself be counted in tokens. A text joins a batch while that lowers the batch's cost for each token
+that is not padding.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,28 +59,21 @@ def plan_batches(
         workers: how many batches run at once; little work is spread over all of them.
     """
     budget = limits.share(sum(lengths), workers)
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    ascending = [lengths[index] for index in order]
     batches: list[list[int]] = []
-    longest = 0
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
-        batch = batches[-1] if batches else []
-        joins = (
-            batch
-            and len(batch) < limits.max_texts
-            and (len(batch) + 1) * longest <= budget
-            and longest - lengths[index] <= limits.call_overhead_tokens
-        )
-        if joins:
-            batch.append(index)
-        else:
-            batches.append([index])
-            longest = lengths[index]
+    stop = len(order)
+    while stop > 0:
+        start = _extend_down(ascending, stop - 1, stop, limits, budget)
+        batches.append(order[start:stop])
+        stop = start
     return batches
 
 
 def window_around(
     lengths: Sequence[int], seed: int, limits: BatchLimits, *, budget: int | None = None
 ) -> range:
-    """Return the run of positions around ``seed`` to batch together.
+    """Return the run of positions around ``seed`` that costs least for each of its tokens.
 
     Args:
         lengths: tokens of each waiting text, ascending.
@@ -88,22 +82,44 @@ def window_around(
         budget: padded tokens allowed this time; default ``limits.max_tokens``.
     """
     budget = limits.max_tokens if budget is None else budget
-    start, stop = seed, seed + 1
-    while stop - start < limits.max_texts:
-        grown = stop - start + 1
-        longest = lengths[stop - 1]
-        # The padding that one more text brings: its own, or everyone else's when it is longer.
-        below = longest - lengths[start - 1] if start > 0 else None
-        above = (grown - 1) * (lengths[stop] - longest) if stop < len(lengths) else None
-        if below is not None and grown * longest > budget:
-            below = None
-        if above is not None and grown * lengths[stop] > budget:
-            above = None
-        best = min((cost for cost in (below, above) if cost is not None), default=None)
-        if best is None or best > limits.call_overhead_tokens:
-            break
-        if best == below:
-            start -= 1
-        else:
-            stop += 1
-    return range(start, stop)
+    best = range(seed, seed + 1)
+    best_price = float("inf")
+    stop = seed
+    while stop < len(lengths) and (stop == seed or _fits(lengths, seed, stop + 1, limits, budget)):
+        longest = lengths[stop]
+        # Texts of one length pad nothing among themselves, so they come in together.
+        stop = bisect_right(lengths, longest, lo=stop)
+        end = min(stop, seed + _room(longest, limits, budget))
+        start = _extend_down(lengths, seed, end, limits, budget)
+        price = _cost(lengths, start, end, limits) / max(1, sum(lengths[start:end]))
+        if price < best_price:
+            best, best_price = range(start, end), price
+    return best
+
+
+def _extend_down(
+    lengths: Sequence[int], start: int, stop: int, limits: BatchLimits, budget: int
+) -> int:
+    """Return how far down ``start`` can go while each shorter text lowers the cost a token."""
+    longest = lengths[stop - 1]
+    room = _room(longest, limits, budget)
+    tokens = sum(lengths[start:stop])
+    cost = _cost(lengths, start, stop, limits)
+    while start > 0 and stop - start < room and cost * lengths[start - 1] >= longest * tokens:
+        start -= 1
+        tokens += lengths[start]
+        cost += longest
+    return start
+
+
+def _room(longest: int, limits: BatchLimits, budget: int) -> int:
+    """Return how many texts padded to ``longest`` make a batch."""
+    return max(1, min(limits.max_texts, budget // max(1, longest)))
+
+
+def _fits(lengths: Sequence[int], start: int, stop: int, limits: BatchLimits, budget: int) -> bool:
+    return stop - start <= _room(lengths[stop - 1], limits, budget)
+
+
+def _cost(lengths: Sequence[int], start: int, stop: int, limits: BatchLimits) -> int:
+    return limits.call_overhead_tokens + (stop - start) * lengths[stop - 1]

@@ -23,7 +23,7 @@ def render(queue: BatchQueue, usage: EmbeddingUsage, *, refused: int) -> bytes:
 
 def _lines(queue: BatchQueue, usage: EmbeddingUsage, refused: int) -> Iterator[str]:
     counts = queue.counts
-    yield from _metric("requests_accepted_total", "counter", "requests queued", counts.accepted)
+    yield from _counter("requests_accepted", "requests queued", counts.accepted)
     yield f"# HELP {_PREFIX}_requests_total requests that ended, by how"
     yield f"# TYPE {_PREFIX}_requests_total counter"
     ended = {
@@ -35,24 +35,33 @@ def _lines(queue: BatchQueue, usage: EmbeddingUsage, refused: int) -> Iterator[s
     }
     for state, value in ended.items():
         yield f'{_PREFIX}_requests_total{{state="{state}"}} {value}'
-    for name, kind, meaning, value in (
-        ("requests_queued", "gauge", "requests none of whose texts has started", queue.queued),
-        ("requests_running", "gauge", "requests some of whose texts have started", queue.running),
-        ("texts_total", "counter", "texts embedded", counts.texts),
-        ("tokens_total", "counter", "tokens embedded, without padding", counts.tokens),
-        ("padded_tokens_total", "counter", "tokens computed, padding included", counts.padded_tokens),
-        ("truncated_texts_total", "counter", "texts cut to the model's maximum", usage.truncated),
-        ("batches_total", "counter", "engine calls", counts.batches),
-        ("coalesced_batches_total", "counter", "engine calls for several requests", counts.coalesced_batches),
-        ("failed_batches_total", "counter", "engine calls that failed", counts.batch_failures),
-        ("busy_seconds_total", "counter", "time in engine calls, added over workers", counts.busy_seconds),
-        ("queue_texts", "gauge", "texts that wait", queue.queued_texts),
-        ("queue_tokens", "gauge", "tokens that wait", queue.queued_tokens),
-        ("running_batches", "gauge", "engine calls under way", queue.running_batches),
-        ("batch_texts_mean", "gauge", "texts an engine call, since the start", counts.texts / max(1, counts.batches)),
-        ("padded_fraction", "gauge", "computed tokens that were padding, since the start", 1 - counts.tokens / counts.padded_tokens if counts.padded_tokens else 0.0),
-    ):  # fmt: skip
-        yield from _metric(name, kind, meaning, value)
+    yield from _gauge("requests_queued", "requests with no text started", queue.queued)
+    yield from _gauge("requests_running", "requests with texts started", queue.running)
+    yield from _counter("texts", "texts embedded", counts.texts)
+    yield from _counter("tokens", "tokens embedded, without padding", counts.tokens)
+    yield from _counter("padded_tokens", "tokens computed, with padding", counts.padded_tokens)
+    yield from _counter("truncated_texts", "texts cut to the model's maximum", usage.truncated)
+    yield from _counter("batches", "engine calls", counts.batches)
+    yield from _counter(
+        "coalesced_batches", "engine calls for several requests", counts.coalesced_batches
+    )
+    yield from _counter("failed_batches", "engine calls that failed", counts.batch_failures)
+    yield from _counter("busy_seconds", "time in engine calls, all workers", counts.busy_seconds)
+    yield from _gauge("queue_texts", "texts that wait", queue.queued_texts)
+    yield from _gauge("queue_tokens", "tokens that wait", queue.queued_tokens)
+    yield from _gauge("running_batches", "engine calls under way", queue.running_batches)
+    mean = counts.texts / counts.batches if counts.batches else 0.0
+    yield from _gauge("batch_texts_mean", "texts an engine call, since the start", mean)
+    useful = counts.tokens / counts.padded_tokens if counts.padded_tokens else 1.0
+    yield from _gauge("padded_fraction", "share of padding in the tokens computed", 1 - useful)
+
+
+def _counter(name: str, meaning: str, value: float) -> Iterator[str]:
+    return _metric(f"{name}_total", "counter", meaning, value)
+
+
+def _gauge(name: str, meaning: str, value: float) -> Iterator[str]:
+    return _metric(name, "gauge", meaning, value)
 
 
 def _metric(name: str, kind: str, meaning: str, value: float) -> Iterator[str]:

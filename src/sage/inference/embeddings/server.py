@@ -111,6 +111,8 @@ class EmbeddingServer:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._asgi,
+                interface="asgi3",
+                proxy_headers=False,
                 loop="uvloop" if sys.platform != "win32" else "asyncio",
                 http="httptools",
                 ws="none",
@@ -220,6 +222,7 @@ def main(**given: Any) -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     server = EmbeddingServer(ServerOptions(**given))
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn takes the signals over while it serves and hands them on when it has drained:
