@@ -46,7 +46,7 @@ class EmbeddingFactory:
 
 
 def _onnx(model: str | Path | None, options: dict[str, Any]) -> Embedder:
-    from sage.inference.embeddings.onnx import OnnxEmbedder  # noqa: PLC0415 - loads onnxruntime
+    from sage.inference.embeddings.onnx import OnnxEmbedder
 
     _check_options("onnx", OnnxEmbedder, options)
     if model is not None and Path(model).is_dir():
@@ -57,8 +57,8 @@ def _onnx(model: str | Path | None, options: dict[str, Any]) -> Embedder:
 
 def _packaged(model: str | None) -> tuple[str, Path]:
     """Return the name and folder of a packaged model."""
-    from sage.inference.engines.resolve import resolve_model  # noqa: PLC0415 - reads the registry
-    from sage.inference.scheduling.request import Kind  # noqa: PLC0415 - only needed here
+    from sage.inference.engines.resolve import resolve_model
+    from sage.inference.scheduling.request import Kind
 
     resolved = resolve_model(model, Kind.EMBEDDING, engine="onnx")
     if resolved.path is None:
@@ -70,7 +70,7 @@ def _packaged(model: str | None) -> tuple[str, Path]:
 
 
 def _hf(model: str | Path | None, options: dict[str, Any]) -> Embedder:
-    from sage.inference.embeddings.hf import (  # noqa: PLC0415 - may load torch
+    from sage.inference.embeddings.hf import (
         SentenceTransformersEmbedder,
     )
 
@@ -84,7 +84,7 @@ def _hf(model: str | Path | None, options: dict[str, Any]) -> Embedder:
 
 
 def _openai(model: str | Path | None, options: dict[str, Any]) -> Embedder:
-    from sage.inference.embeddings.openai import OpenAIEmbedder  # noqa: PLC0415 - loads httpx2
+    from sage.inference.embeddings.openai import OpenAIEmbedder
 
     _check_options("openai", OpenAIEmbedder, options)
     if model is None or "base_url" not in options:
@@ -96,7 +96,7 @@ def _openai(model: str | Path | None, options: dict[str, Any]) -> Embedder:
 
 
 def _hash(model: str | Path | None, options: dict[str, Any]) -> Embedder:
-    from sage.inference.embeddings.hashing import HashEmbedder  # noqa: PLC0415 - loads numpy
+    from sage.inference.embeddings.hashing import HashEmbedder
 
     _check_options("hash", HashEmbedder, options)
     if model is not None:

@@ -174,8 +174,8 @@ class SentenceTransformersEmbedder:
 
 def _import() -> tuple[Any, Any]:
     try:
-        import sentence_transformers  # noqa: PLC0415 - the extra hf may be absent
-        import torch  # noqa: PLC0415 - comes with sentence-transformers
+        import sentence_transformers
+        import torch
     except ImportError as error:
         raise ConfigError(
             "the engine sentence-transformers (EmbeddingFactory's 'hf') needs the extra hf: "

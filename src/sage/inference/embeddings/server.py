@@ -63,11 +63,11 @@ def load_embedder(options: ServerOptions) -> LocalEmbedder:
         ModelError, ConfigError: as the engine's embedder.
     """
     if options.engine == "onnx":
-        from sage.inference.embeddings.onnx import OnnxEmbedder  # noqa: PLC0415 - one engine loads
+        from sage.inference.embeddings.onnx import OnnxEmbedder
 
         return OnnxEmbedder(options.model, name=options.name, threads=options.threads)
     if options.engine == "sentence-transformers":
-        from sage.inference.embeddings.hf import (  # noqa: PLC0415 - one engine loads
+        from sage.inference.embeddings.hf import (
             SentenceTransformersEmbedder,
         )
 
