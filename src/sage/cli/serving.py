@@ -20,6 +20,7 @@ from sage.inference.engines.state import StackState, cannot_write, read_state
 from sage.inference.scheduling.request import Kind
 
 _POLL_S = 0.1
+_PATIENCE_S = 3.0
 
 
 def serve_here(config: StackConfig, arguments: Sequence[str]) -> int:
@@ -37,8 +38,13 @@ async def _serve(stack: Stack) -> int:
         loop.add_signal_handler(number, stop.set)
     stopping = asyncio.create_task(stop.wait())
     starting = asyncio.create_task(stack.__aenter__())
-    click.echo("starting the engines; the first start of a large model takes minutes", err=True)
-    await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    for patience in (_PATIENCE_S, None):
+        done, _ = await asyncio.wait(
+            [starting, stopping], timeout=patience, return_when=asyncio.FIRST_COMPLETED
+        )
+        if done:
+            break
+        click.echo("the engines are loading; a large model takes minutes", err=True)
     if not starting.done():
         # Interrupted while loading: the cancelled start takes down what it had brought up.
         starting.cancel()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sage.config.paths import UserPaths
 from sage.inference.engines.state import RunningEngine, read_state
+
+_NUMBERS = ("port", "pid", "uptime")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ def _instance(engine: RunningEngine, counted: dict[str, Any] | None) -> Instance
 
 def print_table(report: StackReport) -> None:
     """Print the report for a person."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
@@ -101,9 +104,11 @@ def print_table(report: StackReport) -> None:
         console.print("nothing is running; start it with `sage llm serve`")
         return
     console.print(f"gateway {report.gateway_url}  {report.gateway}  pid {report.pid}")
-    table = Table()
+    # Lean enough for a terminal of 80 columns with the packaged models' names.
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     for column in ("instance", "model", "port", "pid", "health", "uptime", "requests"):
-        table.add_column(column, justify="right" if column in ("port", "pid", "uptime") else "left")
+        justify: Literal["left", "right"] = "right" if column in _NUMBERS else "left"
+        table.add_column(column, justify=justify, no_wrap=True)
     for instance in report.instances:
         table.add_row(
             instance.instance,
@@ -126,10 +131,9 @@ def _health(instance: InstanceReport) -> str:
 def _requests(counts: dict[str, int] | None) -> str:
     if counts is None:
         return "-"
-    return (
-        f"{counts['done']} done, {counts['in_flight']} in flight\n"
-        f"[dim]{counts['failed']} failed, {counts['cancelled']} cancelled[/dim]"
-    )
+    failed = f"\n[red]{counts['failed']} failed[/red]" if counts["failed"] else ""
+    left = f"\n[dim]{counts['cancelled']} cancelled[/dim]" if counts["cancelled"] else ""
+    return f"{counts['done']} done\n{counts['in_flight']} open{failed}{left}"
 
 
 def _duration(seconds: float | None) -> str:
@@ -138,5 +142,5 @@ def _duration(seconds: float | None) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+        return f"{hours}h {minutes:02}m"
+    return f"{minutes}m {rest:02}s" if minutes else f"{rest}s"

@@ -137,7 +137,7 @@ class EmbeddingApp:
     async def _prepared(self, receive: Receive) -> tuple[EmbeddingRequest, list[PreparedText]]:
         request = decode_request(await _read_body(receive, self._max_body))
         assert self._embedder is not None
-        if request.model != self._model:
+        if request.model not in (None, self._model):
             raise _UnknownModelError(
                 f"model {request.model!r} is not here; this server has {self._model!r}"
             )

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 class EmbeddingRequest(msgspec.Struct, forbid_unknown_fields=True):
     """The body of POST /v1/embeddings.
 
-    ``user`` is OpenAI's label for the end user; it changes nothing in the answer.
+    ``user`` is OpenAI's label for the end user; it changes nothing in the answer. ``model`` may be
+    left out: this server has one.
     """
 
-    model: str
     input: str | list[Any]
+    model: str | None = None
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None
     user: str | None = None
