@@ -8,12 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
+
+from tests.support import running, wait_until
 
 SAGE = str(Path(sys.executable).parent / "sage")
 ANY_PORTS = ("--gateway-port", "0", "--port", "0", "--embedding-port", "0")
@@ -67,7 +67,7 @@ def test_serve_status_logs_stop(stack: dict[str, object]) -> None:
     pids = _pids(stack)
     stopped = sage("llm", "stop")
     assert stopped.stdout == "stopped 3 processes\n"
-    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert running(pids) == []
     assert sage("llm", "stop").stdout == "nothing is running\n"
 
 
@@ -99,10 +99,7 @@ def test_a_stack_killed_outright_takes_its_engines_with_it(stack: dict[str, obje
     """kill -9: status says so, and nothing is left within seconds."""
     pids = _pids(stack)
     os.kill(pids[0], signal.SIGKILL)
-    deadline = time.monotonic() + 15
-    while any(psutil.pid_exists(pid) for pid in pids[1:]) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(psutil.pid_exists(pid) for pid in pids[1:])
+    wait_until(lambda: running(pids[1:]) == [])
     status = sage("llm", "status")
     assert status.returncode == 1
     assert status.stdout == "nothing is running; start it with `sage llm serve`\n"
@@ -122,7 +119,7 @@ def test_ctrl_c_stops_a_foreground_stack(tmp_path: Path) -> None:
         pids = _pids(json.loads(sage("llm", "status", "--json").stdout))
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) == 0
-    assert not any(psutil.pid_exists(pid) for pid in pids[1:])
+    assert running(pids[1:]) == []
 
 
 @pytest.mark.engines

@@ -95,7 +95,6 @@ def _instance(engine: RunningEngine, counted: dict[str, Any] | None) -> Instance
 
 def print_table(report: StackReport) -> None:
     """Print the report for a person."""
-    from rich import box
     from rich.console import Console
     from rich.table import Table
 
@@ -105,7 +104,7 @@ def print_table(report: StackReport) -> None:
         return
     console.print(f"gateway {report.gateway_url}  {report.gateway}  pid {report.pid}")
     # Lean enough for a terminal of 80 columns with the packaged models' names.
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("instance", "model", "port", "pid", "health", "uptime", "requests"):
         justify: Literal["left", "right"] = "right" if column in _NUMBERS else "left"
         table.add_column(column, justify=justify, no_wrap=True)

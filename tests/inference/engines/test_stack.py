@@ -22,7 +22,7 @@ from sage.inference.engines.stack import Stack, running_stack
 from sage.inference.engines.state import read_state
 from sage.inference.scheduling.request import Kind
 from tests.conftest import MODELS_DIR
-from tests.stack import ANY_PORTS
+from tests.support import ANY_PORTS, running, wait_until
 
 pytestmark = pytest.mark.engines
 
@@ -117,10 +117,7 @@ def test_a_client_that_leaves_ends_the_engines_work(client: httpx2.Client, stack
     with client.stream("POST", "/v1/chat/completions", json=request) as answer:
         next(answer.iter_lines())
         assert _busy_slots(llm.url) == 1
-    deadline = time.monotonic() + 5
-    while _busy_slots(llm.url) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert _busy_slots(llm.url) == 0
+    wait_until(lambda: _busy_slots(llm.url) == 0, seconds=5)
 
 
 def _busy_slots(url: str) -> int:
@@ -145,7 +142,7 @@ def test_after_the_block_nothing_is_left() -> None:
     with running_stack(StackConfig(gateway_port=0, embedding_port=0, llm=False), paths=paths):
         pids = _pids(paths)
         assert list(pids) == ["embedding-1"]
-    assert not any(psutil.pid_exists(pid) for pid in pids.values())
+    assert running(pids.values()) == []
     assert read_state(paths) is None
 
 

@@ -7,18 +7,17 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
-import psutil
 import pytest
 
 from sage.errors import EngineStartError
 from sage.inference.engines.restarts import RestartRule
 from sage.inference.engines.spec import EngineSpec
 from sage.inference.engines.supervisor import EngineStatus, Supervisor, Timing
+from tests.support import running, wait_until
 
 from .conftest import SpecFactory
 
@@ -26,12 +25,9 @@ QUICK = Timing(start=20, poll=0.02, check=0.05, stop=3, misses=3)
 RULE = RestartRule(first_delay=0.01, longest_delay=0.02, most_deaths=3)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait for a condition, failing when it does not come true in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        await asyncio.sleep(0.02)
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition without holding the event loop."""
+    await asyncio.to_thread(wait_until, condition)
 
 
 def worker_pid(log: Path) -> int:
@@ -41,10 +37,7 @@ def worker_pid(log: Path) -> int:
 
 
 def gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+    return running([pid]) == []
 
 
 class Events:
