@@ -267,7 +267,7 @@ async def measure_embeddings(report: Report, ports: Ports, rounds: int, count: i
 
     async def in_process(_: int) -> float:
         start = time.perf_counter()
-        vectors = await asyncio.to_thread(embedder.embed_batch, texts)
+        vectors = await asyncio.to_thread(embedder.embedder.embed, texts)
         if len(vectors) != len(texts):
             raise RuntimeError(f"{len(texts)} texts, {len(vectors)} vectors")
         return len(texts) / (time.perf_counter() - start)
