@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sage.common.config import ports as tutorial_path
 from sage.config import ports
 from sage.config.ports import SagePorts, can_bind, is_wsl
 from sage.errors import ConfigError
@@ -101,3 +102,9 @@ def test_on_wsl_with_none_free_the_error_names_them(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(ports, "can_bind", lambda port: False)
     with pytest.raises(ConfigError, match="8001, 8901, 8902"):
         SagePorts.get_recommended_llm_port()
+
+
+def test_the_tutorials_path_leads_to_the_same_names() -> None:
+    """One class, whichever way it is imported."""
+    assert tutorial_path.SagePorts is SagePorts
+    assert tutorial_path.is_wsl is is_wsl

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -34,35 +34,39 @@ def list_models(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_as_json(model, paths) for model in catalogue()], indent=2))
         return
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"Packaged models, in {paths.models}", title_justify="left")
-    for column in ("name", "kind", "size", "licence", "installed", "what it is"):
-        table.add_column(
-            column, justify="right" if column == "size" else "left", no_wrap=column == "name"
-        )
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in ("name", "kind", "engine", "size", "licence", "installed"):
+        justify: Literal["left", "right"] = "right" if column == "size" else "left"
+        table.add_column(column, justify=justify, no_wrap=column != "licence")
     for model in catalogue():
         table.add_row(
             model.name,
             model.kind.value,
+            model.engine.value,
             _megabytes(model.size),
             model.licence,
-            "yes" if is_installed(paths, model) else "no",
-            model.description,
+            "yes" if is_installed(model, paths) else "no",
         )
     Console().print(table)
+    for model in catalogue():
+        click.echo(f"{model.name}: {model.description}")
+    click.echo(f"Installed in {paths.models}")
 
 
 def _as_json(model: PackagedModel, paths: UserPaths) -> dict[str, Any]:
     return {
         "name": model.name,
         "kind": model.kind.value,
+        "engine": model.engine.value,
         "size": model.size,
         "licence": model.licence,
         "description": model.description,
-        "installed": is_installed(paths, model),
-        "path": str(model_folder(paths, model.name)),
+        "installed": is_installed(model, paths),
+        "path": str(model_folder(model, paths)),
     }
 
 
@@ -77,11 +81,11 @@ def install_models(names: tuple[str, ...], default: bool, force: bool, verify: b
     if not wanted:
         raise ConfigError("name a model, or --default for the two defaults; see `sage models list`")
     paths = user_paths()
-    for model in [get(name) for name in wanted]:
+    for model in dict.fromkeys(get(name) for name in wanted):
         if install(model, paths, force=force, check=verify, say=click.echo):
             click.echo(f"{model.name}: installed, {_megabytes(model.size)}, {model.licence}")
         else:
-            click.echo(f"{model.name}: already installed")
+            click.echo(f"{model.name}: already installed{', and intact' if verify else ''}")
 
 
 @models.command("remove", help="Delete installed models.")
@@ -89,8 +93,8 @@ def install_models(names: tuple[str, ...], default: bool, force: bool, verify: b
 def remove_models(names: tuple[str, ...]) -> None:
     """Remove each named model."""
     paths = user_paths()
-    for model in [get(name) for name in names]:
-        freed = remove(paths, model)
+    for model in dict.fromkeys(get(name) for name in names):
+        freed = remove(model, paths, say=click.echo)
         click.echo(f"{model.name}: removed, {_megabytes(freed)} free again")
 
 

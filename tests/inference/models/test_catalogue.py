@@ -29,6 +29,10 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     """A typing error costs one line."""
     with pytest.raises(ModelNotFoundError, match="did you mean 'gemma-3-270m'"):
         get("gemma-3-270n")
+    with pytest.raises(ModelNotFoundError, match="did you mean 'all-minilm-l6-v2'"):
+        get("MiniML")
+    with pytest.raises(ModelNotFoundError, match="there are: smollm2-135m-instruct, all-minilm"):
+        get("quite-other")
 
 
 def test_every_file_is_pinned() -> None:

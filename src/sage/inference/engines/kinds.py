@@ -23,16 +23,16 @@ class EngineKind(StrEnum):
 
     @property
     def available(self) -> bool:
-        """Whether the package it runs on is installed in this environment."""
-        return importlib.util.find_spec(_NEEDS[self][0]) is not None
+        """Whether the packages it runs on are installed in this environment; none is imported."""
+        return all(importlib.util.find_spec(module) is not None for module in _NEEDS[self][0])
 
 
-# The module that must be there, and the extra that brings it.
+# The modules that must be there, and the extra that brings them.
 _NEEDS = {
-    EngineKind.LLAMA_CPP: ("xllamacpp", "local"),
-    EngineKind.VLLM: ("vllm", "vllm"),
-    EngineKind.ONNX: ("onnxruntime", "local"),
-    EngineKind.SENTENCE_TRANSFORMERS: ("sentence_transformers", "hf"),
+    EngineKind.LLAMA_CPP: (("xllamacpp",), "local"),
+    EngineKind.VLLM: (("vllm",), "vllm"),
+    EngineKind.ONNX: (("onnxruntime", "tokenizers", "numpy"), "local"),
+    EngineKind.SENTENCE_TRANSFORMERS: (("sentence_transformers",), "hf"),
 }
 
 

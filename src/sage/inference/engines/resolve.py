@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from sage.config.paths import UserPaths, user_paths
-from sage.errors import ConfigError, ModelFileError, ModelNotFoundError, nearest
+from sage.errors import ConfigError, ModelFileError, ModelNotFoundError, shorten
+from sage.inference.engines.folders import engine_of_folder
 from sage.inference.engines.gguf import check_gguf
 from sage.inference.engines.kinds import EngineKind, parse_engine
 from sage.inference.models import (
     DEFAULTS,
     PackagedModel,
-    catalogue,
+    closest,
     find,
+    get,
     installed,
     is_installed,
     model_folder,
 )
 from sage.inference.scheduling.request import Kind
+
+logger = logging.getLogger("sage.engines")
 
 _ENGINES_OF = {
     Kind.LLM: (EngineKind.LLAMA_CPP, EngineKind.VLLM),
@@ -64,7 +67,10 @@ def resolve_model(
 
     Args:
         spec: a packaged model's name, a ``.gguf`` file, a folder, or a hub id
-            (``organisation/name``); None is the default packaged model of the kind.
+            (``organisation/name``); None is the default packaged model of the kind. A folder that
+            has a packaged model's name is written ``./name``. The hub id of a packaged model is
+            served by that model, under its own name, when it is installed or its hub engine is
+            not; naming the hub engine overrules that.
         kind: what it shall do.
         engine: the engine to use; by default the one that can run the model.
         paths: where packaged models lie.
@@ -82,10 +88,11 @@ def resolve_model(
     if wanted and wanted not in _ENGINES_OF[kind]:
         able = ", ".join(_ENGINES_OF[kind])
         raise ConfigError(f"engine {wanted.value!r} does not serve {kind.value} models; use {able}")
-    found = _find(spec, kind, wanted, paths)
+    found = _find(spec, kind, wanted, paths, external)
     if wanted and wanted is not found.engine:
         raise ConfigError(
-            f"engine {wanted.value!r} cannot run {spec!r}, which is for {found.engine.value!r}"
+            f"engine {wanted.value!r} cannot run {spec or found.name!r}, which is for "
+            f"{found.engine.value!r}"
         )
     if not found.engine.available and found.engine not in external:
         raise ModelNotFoundError(_missing_engine(found, paths))
@@ -93,97 +100,69 @@ def resolve_model(
 
 
 def _find(
-    spec: str | None, kind: Kind, wanted: EngineKind | None, paths: UserPaths
+    spec: str | None,
+    kind: Kind,
+    wanted: EngineKind | None,
+    paths: UserPaths,
+    external: frozenset[EngineKind],
 ) -> ResolvedModel:
     if spec is None:
-        return _packaged(_default(kind), kind, paths)
-    try:
-        path = Path(spec).expanduser()
-        if path.is_dir():
-            return _folder(path.absolute(), kind, wanted)
-        if path.is_file() or spec.lower().endswith(".gguf"):
-            return _file(path.absolute(), kind)
-    except (OSError, ValueError, RuntimeError):
-        # Too long, with a NUL byte, or in the home of nobody: no path that could exist.
-        raise ModelNotFoundError(_unknown(spec, paths)) from None
+        return _packaged(get(DEFAULTS[kind]), kind, paths)
     packaged = find(spec)
-    # A packaged model stands in for its hub id only when that was not asked of another engine.
-    if packaged and (wanted is None or _engine_of(packaged) is wanted):
+    if packaged and "/" not in spec:
         return _packaged(packaged, kind, paths)
+    if path := _existing(spec):
+        return _local(path, kind, wanted)
+    if spec.lower().endswith((".gguf", ".onnx", ".safetensors")):
+        raise ModelNotFoundError(f"there is no file {spec!r} in {_here()}; {_what_is_here(paths)}")
+    hub = EngineKind.VLLM if kind is Kind.LLM else EngineKind.SENTENCE_TRANSFORMERS
+    if packaged and wanted in (None, packaged.engine):
+        able = hub.available or hub in external
+        if wanted or not able or is_installed(packaged, paths):
+            logger.info("%s: using the packaged model %s", spec, packaged.name)
+            return _packaged(packaged, kind, paths)
     if _is_hub_id(spec):
-        default = EngineKind.VLLM if kind is Kind.LLM else EngineKind.SENTENCE_TRANSFORMERS
-        return ResolvedModel(spec, kind, default, hub_id=spec)
+        return ResolvedModel(spec, kind, hub, hub_id=spec)
     raise ModelNotFoundError(_unknown(spec, paths))
 
 
-def _default(kind: Kind) -> PackagedModel:
-    return next(model for model in catalogue() if model.name == DEFAULTS[kind])
+def _existing(spec: str) -> Path | None:
+    if not spec.strip():
+        return None
+    try:
+        path = Path(spec).expanduser()
+        return path.absolute() if path.exists() else None
+    except PermissionError as error:
+        raise ModelFileError(f"cannot look at {spec!r}: {error.strerror}") from error
+    except (OSError, ValueError, RuntimeError):
+        # Too long, with a NUL byte, or in the home of nobody: no path that could exist.
+        return None
 
 
-def _engine_of(model: PackagedModel) -> EngineKind:
-    return EngineKind.LLAMA_CPP if model.kind is Kind.LLM else EngineKind.ONNX
+def _local(path: Path, kind: Kind, wanted: EngineKind | None) -> ResolvedModel:
+    if path.is_dir():
+        engine, model = engine_of_folder(path, kind, wanted)
+        name = path.name if path.name not in {"", ".."} else path.resolve().name or "model"
+    elif path.is_file():
+        engine, model, name = EngineKind.LLAMA_CPP, path, path.stem
+    else:
+        raise ModelFileError(f"{path} is neither a file nor a folder")
+    if engine is EngineKind.LLAMA_CPP:
+        check_gguf(model)
+    return ResolvedModel(name, kind, engine, path=model)
 
 
 def _packaged(model: PackagedModel, kind: Kind, paths: UserPaths) -> ResolvedModel:
     if model.kind is not kind:
         raise ConfigError(f"{model.name} is an {model.kind.value} model, not an {kind.value} model")
-    if not is_installed(paths, model):
+    if not is_installed(model, paths):
         raise ModelNotFoundError(
             f"{model.name} is not installed in {paths.models}; "
             f"run `sage models install {model.name}`"
         )
-    folder = model_folder(paths, model.name)
-    engine = _engine_of(model)
-    path = folder / "model.gguf" if engine is EngineKind.LLAMA_CPP else folder
-    return ResolvedModel(model.name, kind, engine, path=path)
-
-
-def _file(path: Path, kind: Kind) -> ResolvedModel:
-    if not path.exists():
-        raise ModelNotFoundError(f"there is no file {path}")
-    check_gguf(path)
-    return ResolvedModel(path.stem, kind, EngineKind.LLAMA_CPP, path=path)
-
-
-def _folder(folder: Path, kind: Kind, wanted: EngineKind | None) -> ResolvedModel:
-    ggufs = sorted(folder.glob("*.gguf"))
-    if len(ggufs) > 1:
-        names = ", ".join(path.name for path in ggufs)
-        raise ConfigError(f"{folder} holds several GGUF files ({names}); name one of them")
-    if ggufs:
-        check_gguf(ggufs[0])
-        return ResolvedModel(folder.name, kind, EngineKind.LLAMA_CPP, path=ggufs[0])
-    if kind is Kind.EMBEDDING:
-        return _embedding_folder(folder, wanted)
-    _check_weights(folder)
-    return ResolvedModel(folder.name, kind, EngineKind.VLLM, path=folder)
-
-
-def _embedding_folder(folder: Path, wanted: EngineKind | None) -> ResolvedModel:
-    onnx = any((folder / name).is_file() for name in ("model.onnx", "onnx/model.onnx"))
-    if onnx and wanted is not EngineKind.SENTENCE_TRANSFORMERS:
-        if not (folder / "tokenizer.json").is_file():
-            raise ModelFileError(f"{folder} has an ONNX model but no tokenizer.json beside it")
-        return ResolvedModel(folder.name, Kind.EMBEDDING, EngineKind.ONNX, path=folder)
-    _check_weights(folder)
-    engine = EngineKind.SENTENCE_TRANSFORMERS
-    return ResolvedModel(folder.name, Kind.EMBEDDING, engine, path=folder)
-
-
-def _check_weights(folder: Path) -> None:
-    """Check that a folder looks like a transformers model before an engine takes a minute to."""
-    config = folder / "config.json"
-    try:
-        msgspec.json.decode(config.read_bytes(), type=dict)
-    except OSError as error:
-        raise ModelFileError(
-            f"{folder} is no model folder: no config.json, no .gguf, no model.onnx "
-            f"({error.strerror})"
-        ) from error
-    except msgspec.DecodeError as error:
-        raise ModelFileError(f"{config} is not JSON: {error}") from error
-    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
-        raise ModelFileError(f"{folder} has a config.json but no weights (*.safetensors)")
+    folder = model_folder(model, paths)
+    path = folder / "model.gguf" if model.engine is EngineKind.LLAMA_CPP else folder
+    return ResolvedModel(model.name, kind, model.engine, path=path)
 
 
 def _is_hub_id(spec: str) -> bool:
@@ -194,22 +173,30 @@ def _is_hub_id(spec: str) -> bool:
 
 def _missing_engine(model: ResolvedModel, paths: UserPaths) -> str:
     engine = model.engine
+    taken = ", as a hub id (there is no such folder here)," if model.hub_id else ""
     return (
-        f"{model.source!r} needs {engine.value}, which is not installed: "
+        f"{model.source!r}{taken} needs {engine.value}, which is not installed: "
         f"pip install 'sage-stack[{engine.extra}]'; {_what_is_here(paths)}"
     )
 
 
 def _unknown(spec: str, paths: UserPaths) -> str:
-    names = [model.name for model in catalogue()]
-    close = nearest(spec, names)
-    hint = f"did you mean {close!r}? " if close else ""
+    close = closest(spec)
+    hint = f"did you mean {close!r} (`sage models install {close}`)? " if close else ""
     return (
-        f"{spec!r} is no packaged model, file, folder or hub id (organisation/name); {hint}"
+        f"{shorten(spec)} is no packaged model, file, folder or hub id (organisation/name); {hint}"
         f"{_what_is_here(paths)}"
     )
 
 
 def _what_is_here(paths: UserPaths) -> str:
-    here = ", ".join(model.name for model in installed(paths)) or "none"
-    return f"installed: {here}; `sage models list` shows what can be"
+    here = ", ".join(model.name for model in installed(paths))
+    more = "`sage models list` shows what can be"
+    return f"installed: {here}; {more}" if here else f"no packaged model is installed; {more}"
+
+
+def _here() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return "the current folder, which was deleted"

@@ -6,6 +6,7 @@ from sage.inference.models.catalogue import (
     DEFAULTS,
     PackagedModel,
     catalogue,
+    closest,
     find,
     get,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "DEFAULT_LLM",
     "PackagedModel",
     "catalogue",
+    "closest",
     "find",
     "get",
     "install",

