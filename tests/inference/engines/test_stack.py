@@ -150,10 +150,9 @@ def test_an_engine_that_dies_while_loading_takes_the_rest_down(tmp_path: Path) -
     """Its last words are in the error; nothing is left running."""
     whole = resolve_model(None, Kind.LLM).path
     assert whole is not None
-    half = tmp_path / "half.gguf"
-    with whole.open("rb") as file:
-        half.write_bytes(file.read(5_000_000))
-    config = StackConfig(model=str(half), gateway_port=0, llm_port=0, embedding_port=0)
+    unknown = tmp_path / "unknown.gguf"
+    unknown.write_bytes(whole.read_bytes().replace(b"llama", b"lemur", 1))  # its architecture
+    config = StackConfig(model=str(unknown), gateway_port=0, llm_port=0, embedding_port=0)
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     with pytest.raises(EngineStartError, match=r"llm-1 .* while starting") as caught:
         asyncio.run(_start(config))
