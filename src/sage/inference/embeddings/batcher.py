@@ -61,6 +61,7 @@ class MicroBatcher:
         self._clock = clock
         self._pool = ThreadPoolExecutor(policy.workers, thread_name_prefix="sage-embed")
         self._tickets: dict[int, Ticket] = {}
+        self._pump_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._idle.set()
@@ -96,7 +97,7 @@ class MicroBatcher:
         ticket = Ticket(request, texts, vectors, loop.create_future())
         self._tickets[request.id] = ticket
         self._idle.clear()
-        self._pump()
+        self._pump_soon()
         return ticket
 
     def cancel(self, ticket: Ticket) -> None:
@@ -104,15 +105,22 @@ class MicroBatcher:
         if self.queue.cancel(ticket.request):
             del self._tickets[ticket.request.id]
             ticket.future.cancel()
-            self._pump()
+            self._pump_soon()
 
     async def aclose(self) -> None:
         """Wait until every accepted request has its answer and every call has returned."""
         await self._idle.wait()
         self._pool.shutdown(wait=False)
 
+    def _pump_soon(self) -> None:
+        """Pump once the loop has read what else has arrived, so that all of it is batched."""
+        if not self._pump_due:
+            self._pump_due = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
     def _pump(self) -> None:
         """Give every free worker what is due, and come back when the next text will be."""
+        self._pump_due = False
         loop = asyncio.get_running_loop()
         now = self._clock()
         while (batch := self.queue.next_batch(now)) is not None:

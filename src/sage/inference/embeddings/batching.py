@@ -45,7 +45,10 @@ class BatchLimits:
 
     def share(self, total_tokens: int, workers: int) -> int:
         """Return the padded tokens a batch may have so that every idle worker gets some."""
-        return max(1, min(self.max_tokens, -(-total_tokens // max(1, workers))))
+        if workers <= 1:
+            return self.max_tokens
+        # An eighth more than the even share, for the padding.
+        return max(1, min(self.max_tokens, -(-total_tokens * 9 // (workers * 8))))
 
 
 def plan_batches(

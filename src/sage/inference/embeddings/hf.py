@@ -56,7 +56,6 @@ class SentenceTransformersEmbedder:
         self._name = name or str(model)
         self._tokenizer = self._model.tokenizer
         self._max_tokens = int(self._model.max_seq_length or _DEFAULT_MAX_TOKENS)
-        self._dim = int(self._model.get_sentence_embedding_dimension())
         self._prefix = _default_prompt(self._model)
         self._type_ids = "token_type_ids" in getattr(self._tokenizer, "model_input_names", ())
         on_cpu = self._model.device.type == "cpu"
@@ -64,6 +63,9 @@ class SentenceTransformersEmbedder:
             BatchLimits() if on_cpu else BatchLimits(16384, 512, call_overhead_tokens=1024)
         )
         self._counter = UsageCounter(self._name, self._max_tokens)
+        # Asked of the model itself: the library's getter has changed its name between versions.
+        probe = PreparedText(np.array(self._tokenise(["dimension"])[0], np.int64))
+        self._dim = int(self.run([probe]).shape[1])
 
     @property
     def name(self) -> str:
@@ -189,13 +191,15 @@ def _load(library: Any, model: str, device: str | None) -> Any:
     try:
         loaded = library.SentenceTransformer(model, device=device)
     except OSError as error:
+        # Its messages have several lines; the first says what is wrong.
+        cause = str(error).partition("\n")[0].rstrip(". ")
         if Path(model).is_dir():
             raise ModelFileError(
-                f"{model} holds no weights that sentence-transformers reads: {error}. "
+                f"{model} holds no weights that sentence-transformers reads: {cause}. "
                 "For a folder with model.onnx use the onnx engine"
             ) from error
         raise ModelNotFoundError(
-            f"sentence-transformers finds no model {model!r}, here or on the hub: {error}. "
+            f"sentence-transformers finds no model {model!r}, here or on the hub: {cause}. "
             "Give a local folder, or use EmbeddingFactory.create('onnx', model='all-minilm-l6-v2')"
         ) from error
     loaded.eval()

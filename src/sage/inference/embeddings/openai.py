@@ -5,21 +5,17 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 import msgspec
 import numpy as np
 
-from sage.errors import (
-    BadRequestError,
-    ConfigError,
-    NoBackendError,
-    RejectedError,
-    RequestTimeoutError,
-    UpstreamError,
-    shorten,
-)
+from sage.errors import ConfigError, UpstreamError
+from sage.inference.client.calls import Call, encode, is_loopback
+from sage.inference.client.calls import base_url as with_version
+from sage.inference.client.errors import HTTP_ERRORS, from_exception, from_status
 from sage.inference.embeddings.embedder import EmbeddingUsage, UsageCounter
 from sage.inference.embeddings.pooling import normalise
 
@@ -27,6 +23,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 logger = logging.getLogger("sage.embeddings")
+
+
+_CONNECT_TIMEOUT = 5.0
 
 
 class _Row(msgspec.Struct):
@@ -48,7 +47,7 @@ class OpenAIEmbedder:
 
     Args:
         model: the model's name at the endpoint.
-        base_url: up to and including ``/v1``.
+        base_url: the server's URL, with or without ``/v1``.
         api_key: sent as a bearer token; default none.
         dimensions: ask for shorter vectors, where the model can; default the model's own length.
         timeout: seconds for each request.
@@ -68,18 +67,25 @@ class OpenAIEmbedder:
         timeout: float = 60.0,
         max_texts: int = 256,
     ) -> None:
-        if not base_url.startswith(("http://", "https://")):
-            raise ConfigError(f"base_url {base_url!r} must start with http:// or https://")
         if max_texts < 1 or timeout <= 0:
             raise ConfigError(f"max_texts={max_texts} must be ≥ 1 and timeout={timeout} > 0")
         self._model = model
-        self._url = f"{base_url.rstrip('/')}/embeddings"
+        self._call = Call(
+            "POST",
+            f"{with_version(base_url)}/embeddings",
+            api_key=api_key,
+            timeout_s=timeout,
+            connect_timeout_s=min(timeout, _CONNECT_TIMEOUT),
+        )
         self._dimensions = dimensions
         self._max_texts = max_texts
         self._dim: int | None = dimensions
         self._counter = UsageCounter(model, None)
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._client = httpx2.Client(timeout=timeout, headers=headers)
+        self._client = httpx2.Client(
+            timeout=httpx2.Timeout(timeout, connect=self._call.connect_timeout_s),
+            # A proxy cannot reach this machine's own loopback.
+            trust_env=not is_loopback(self._call.url),
+        )
 
     @property
     def name(self) -> str:
@@ -108,7 +114,7 @@ class OpenAIEmbedder:
         """Return one L2-normalised vector a text, in order: float32, (len(texts), dim).
 
         Raises:
-            NoBackendError: nothing answers there.
+            InferenceError: nothing answers there.
             RequestTimeoutError: no answer within ``timeout``.
             RejectedError: 429 or 503; carries retry_after.
             BadRequestError: another 4xx.
@@ -134,34 +140,27 @@ class OpenAIEmbedder:
         rows = sorted(answer.data, key=lambda row: row.index)
         if [row.index for row in rows] != list(range(len(texts))):
             raise UpstreamError(
-                f"{self._url} answered {len(rows)} vectors for {len(texts)} texts, "
+                f"{self._call.url} answered {len(rows)} vectors for {len(texts)} texts, "
                 "or numbered them wrongly"
             )
-        vectors = [_vector(row.embedding) for row in rows]
+        vectors = [self._vector(row.embedding) for row in rows]
         lengths = {len(vector) for vector in vectors} | ({self._dim} if self._dim else set())
         if len(lengths) != 1:
-            raise UpstreamError(f"{self._url} answered vectors of several lengths: {lengths}")
+            raise UpstreamError(f"{self._call.url} answered vectors of several lengths: {lengths}")
         self._dim = len(vectors[0])
         self._counter.add(texts=len(texts), tokens=answer.usage.prompt_tokens)
         return np.stack(vectors)
 
     def _post(self, body: dict[str, Any]) -> httpx2.Response:
+        call = replace(self._call, body=encode(body))
         try:
-            response = self._client.post(
-                self._url,
-                content=msgspec.json.encode(body),
-                headers={"Content-Type": "application/json"},
+            response = self._client.request(
+                call.method, call.url, content=call.body, headers=call.headers()
             )
-        except httpx2.ConnectError as error:
-            raise NoBackendError(f"nothing answers at {self._url}: {error}") from error
-        except httpx2.TimeoutException as error:
-            raise RequestTimeoutError(
-                f"{self._url} did not answer within {self._client.timeout.read} s"
-            ) from error
-        except httpx2.HTTPError as error:
-            raise UpstreamError(f"{self._url} broke off: {error}") from error
+        except HTTP_ERRORS as error:
+            raise from_exception(call, error) from error
         if response.status_code != 200:
-            raise _status_error(self._url, response)
+            raise from_status(call, response.status_code, response.headers, response.content)
         return response
 
     def _decode(self, response: httpx2.Response) -> _Answer:
@@ -169,25 +168,15 @@ class OpenAIEmbedder:
             return msgspec.json.decode(response.content, type=_Answer)
         except msgspec.MsgspecError as error:
             raise UpstreamError(
-                f"{self._url} answered something other than embeddings: {error}"
+                f"{self._call.url} answered something other than embeddings: {error}"
             ) from error
 
-
-def _vector(embedding: str | list[float]) -> npt.NDArray[np.float32]:
-    if isinstance(embedding, str):
-        return np.frombuffer(base64.b64decode(embedding), np.dtype("<f4")).astype(np.float32)
-    return np.array(embedding, np.float32)
-
-
-def _status_error(url: str, response: httpx2.Response) -> Exception:
-    message = f"{url} answered {response.status_code}: {shorten(response.text, 500)}"
-    if response.status_code in (429, 503):
-        wait = response.headers.get("retry-after", "")
-        return RejectedError(
-            message,
-            status=response.status_code,
-            retry_after=float(wait) if wait.replace(".", "", 1).isdigit() else None,
-        )
-    if 400 <= response.status_code < 500:
-        return BadRequestError(message, status=response.status_code)
-    return UpstreamError(message)
+    def _vector(self, embedding: str | list[float]) -> npt.NDArray[np.float32]:
+        if not isinstance(embedding, str):
+            return np.array(embedding, np.float32)
+        try:
+            raw = base64.b64decode(embedding, validate=True)
+            # Little-endian float32, as OpenAI sends it.
+            return np.frombuffer(raw, np.dtype("<f4")).astype(np.float32)
+        except ValueError as error:
+            raise UpstreamError(f"{self._call.url} answered broken base64: {error}") from error

@@ -51,7 +51,7 @@ class ServerOptions:
     host: str
     port: int
     max_batch_tokens: int | None = None
-    max_wait_ms: float = 2.0
+    max_wait_ms: float = 0.0
     max_queue_tokens: int = 1_048_576
     threads: int | None = None
 
@@ -205,7 +205,7 @@ async def _acknowledge(what: str, receive: Receive, send: Send) -> None:
 @click.option(
     "--max-wait-ms",
     type=click.FloatRange(0),
-    default=2.0,
+    default=0.0,
     show_default=True,
     help="How long a text waits for company while a worker is idle.",
 )
