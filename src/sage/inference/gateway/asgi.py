@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -14,8 +14,18 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
-ABORT_EXTENSION = "sage.abort"
-"""Key in ``scope["extensions"]`` of a function that closes the client's connection at once."""
+CLIENT_EXTENSION = "sage.client"
+"""Key in ``scope["extensions"]`` of a ClientLink, where the server offers one."""
+
+
+class ClientLink(Protocol):
+    """What the gateway asks of its server beyond ASGI."""
+
+    def abort(self) -> None:
+        """Close the client's connection at once, cutting the response short."""
+
+    def hold(self) -> None:
+        """Keep the response's head back and write it with the body, which follows at once."""
 
 
 async def send_json(

@@ -78,10 +78,9 @@ async def read_body(receive: Receive, limit: int) -> bytes:
 
 
 def too_large(limit: int) -> ApiError:
-    """Return the answer to a body above the limit; it closes the connection behind it."""
+    """Return the answer to a body above the limit."""
     return ApiError(
         413,
         f"the request body is larger than {limit} bytes, the limit here",
         code="request_too_large",
-        headers=[(b"connection", b"close")],
     )

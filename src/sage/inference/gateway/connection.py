@@ -29,6 +29,8 @@ class UpstreamConnection(asyncio.Protocol):
         on_lost: Callable[[UpstreamConnection], None],
     ) -> None:
         self.idle_since = 0.0
+        # Asking asyncio for the running loop costs a system call; this is asked once.
+        self.loop = asyncio.get_running_loop()
         self._on_idle = on_idle
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None

@@ -56,6 +56,8 @@ class Desk:
         self._ids = itertools.count(1)
         self._id_prefix = f"req-{secrets.token_hex(6)}-"
         self._timer: asyncio.TimerHandle | None = None
+        # Asking asyncio for the running loop costs a system call; it is asked once a run.
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def open(self) -> int:
@@ -67,7 +69,10 @@ class Desk:
     def begin(self, scope: Scope, receive: Receive, send: Send) -> Exchange:
         """Open an exchange for a request that has arrived."""
         number = next(self._ids)
-        task = asyncio.current_task()
+        if self._timer is None:
+            self._loop = asyncio.get_running_loop()
+            self._arm()
+        task = asyncio.current_task(self._loop)
         assert task is not None
         exchange = Exchange(
             number,
@@ -80,8 +85,6 @@ class Desk:
         )
         self._open[number] = exchange
         self.tally.received += 1
-        if self._timer is None:
-            self._arm()
         return exchange
 
     def body_read(self, exchange: Exchange) -> None:
@@ -178,7 +181,8 @@ class Desk:
             self._timer = None
 
     def _arm(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick)
+        assert self._loop is not None
+        self._timer = self._loop.call_later(_TICK, self._tick)
 
     def _tick(self) -> None:
         now = self.clock()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from sage.inference.gateway.asgi import ABORT_EXTENSION, Receive, Scope, Send
+from sage.inference.gateway.asgi import CLIENT_EXTENSION, ClientLink, Receive, Scope, Send
 from sage.inference.gateway.response import UpstreamResponse
 from sage.inference.scheduling.decision import Decision
 
@@ -123,8 +122,8 @@ class Exchange:
             return False
         return now - self.seen[1] >= limit
 
-    def abort_client(self) -> Callable[[], None] | None:
-        """Return what closes the client's connection, where the server offers it."""
-        extensions = self.scope.get("extensions") or {}
-        close: Callable[[], None] | None = extensions.get(ABORT_EXTENSION)
-        return close
+    @property
+    def client(self) -> ClientLink | None:
+        """The server's link to the client, where it offers one."""
+        extensions = self.scope.get("extensions")
+        return extensions.get(CLIENT_EXTENSION) if extensions else None

@@ -140,6 +140,8 @@ async def _relay(desk: Desk, exchange: Exchange, response: UpstreamResponse) -> 
     )
     send = exchange.send
     exchange.started = True
+    if response.complete and (client := exchange.client) is not None:
+        client.hold()
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     data = await response.read()
     if exchange.streamed:
@@ -174,10 +176,10 @@ async def _report_break(exchange: Exchange, message: str, *, code: str, status: 
 
 
 async def _cut_short(exchange: Exchange) -> None:
-    abort = exchange.abort_client()
-    if abort is None:
+    client = exchange.client
+    if client is None:
         raise ResponseCutShortError("the engine's response broke off; the connection is closed")
-    abort()
+    client.abort()
     # Returning before the server has noticed would count as a response left open.
     while (await exchange.receive())["type"] != "http.disconnect":
         continue

@@ -13,6 +13,8 @@ HIGH_WATER = 256 * 1024
 
 
 class _Source(Protocol):
+    loop: asyncio.AbstractEventLoop
+
     def abort(self) -> None: ...
     def resume(self) -> None: ...
 
@@ -90,7 +92,7 @@ class UpstreamResponse:
             self._source.abort()
 
     async def _wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._source.loop.create_future()
         try:
             await self._waiter
         finally:
