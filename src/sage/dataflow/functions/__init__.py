@@ -1,0 +1,25 @@
+"""The classes that users' operators derive from."""
+
+from sage.dataflow.functions.base import Function
+from sage.dataflow.functions.edges import BatchFunction, SinkFunction, SourceFunction
+from sage.dataflow.functions.transform import (
+    CoMapFunction,
+    FilterFunction,
+    FlatMapFunction,
+    JoinFunction,
+    KeyByFunction,
+    MapFunction,
+)
+
+__all__ = [
+    "BatchFunction",
+    "CoMapFunction",
+    "FilterFunction",
+    "FlatMapFunction",
+    "Function",
+    "JoinFunction",
+    "KeyByFunction",
+    "MapFunction",
+    "SinkFunction",
+    "SourceFunction",
+]

@@ -1,0 +1,200 @@
+"""The bounded queue between two stages: lists of records, backpressure, an end.
+
+All replicas of the consuming stage take from one channel, so the one that is free takes next.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+
+class ChannelClosed(Exception):  # noqa: N818 - a signal between threads, never shown to a user
+    """The job was stopped; nothing moves any more."""
+
+
+class EndOfStream(Exception):  # noqa: N818 - a signal between threads, never shown to a user
+    """Every producer has finished and every record was taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStatistics:
+    """A snapshot of a channel.
+
+    Attributes:
+        queued: records that wait.
+        capacity: from how many waiting records on producers stop.
+        producers: producers that have not finished.
+    """
+
+    queued: int
+    capacity: int
+    producers: int
+
+
+class Channel:
+    """A FIFO of record lists.
+
+    Args:
+        capacity: from how many waiting records on producers stop; a list that was begun goes in
+            whole, so a channel holds less than ``capacity`` plus one list a producer.
+        producers: how many producers will call `finish`.
+        consumers: how many consumers take.
+    """
+
+    def __init__(self, capacity: int, producers: int = 1, consumers: int = 1) -> None:
+        self._capacity = capacity
+        self._producers = producers
+        self._consumers = consumers
+        self._lists: deque[list[Any]] = deque()
+        self._queued = 0
+        self._open_batches: list[deque[Any]] = []
+        self._closed = False
+        self._lock = threading.Lock()
+        self._not_full = threading.Condition(self._lock)
+        self._sleepers: deque[threading.Condition] = deque()
+
+    @property
+    def hungry(self) -> bool:
+        """Whether a consumer waits; read without the lock by producers of single records."""
+        return bool(self._sleepers)
+
+    def put(self, records: list[Any]) -> None:
+        """Append a list, waiting while the channel is full.
+
+        Raises:
+            ChannelClosed: the job was stopped.
+        """
+        if records:
+            with self._lock:
+                self._put(records)
+
+    def take(self, limit: int, timeout: float | None = None) -> list[Any]:
+        """Return up to ``limit`` records, in order; empty after ``timeout`` seconds without any.
+
+        A consumer takes no more than its share of what waits, so that the others find some too.
+
+        Raises:
+            EndOfStream: there will be no more.
+            ChannelClosed: the job was stopped.
+        """
+        with self._lock:
+            if not self._await_records(timeout):
+                return []
+            share = -(-self._queued // self._consumers)
+            records = self._pop(min(limit, share))
+            if self._queued <= self._capacity // 2:
+                self._not_full.notify_all()
+            return records
+
+    def open_batch(self) -> deque[Any]:
+        """Return a list in the making, for a producer that makes one record at a time.
+
+        The producer appends to it without a lock and calls `flush` when the channel is hungry or
+        the batch is large. Meanwhile a consumer that finds nothing else takes from it, so a
+        producer that is slow to make its next record keeps none back.
+        """
+        batch: deque[Any] = deque()
+        with self._lock:
+            self._open_batches.append(batch)
+        return batch
+
+    def flush(self, batch: deque[Any]) -> None:
+        """Put what an open batch holds, waiting while the channel is full.
+
+        Raises:
+            ChannelClosed: the job was stopped.
+        """
+        with self._lock:
+            self._put(_drain(batch))
+
+    def finish(self) -> None:
+        """Say that one producer will put no more; what its open batch holds is still taken."""
+        with self._lock:
+            self._producers -= 1
+            self._wake(len(self._sleepers))
+
+    def close(self) -> None:
+        """Stop: every waiting or later put and take raises `ChannelClosed`."""
+        with self._lock:
+            self._closed = True
+            self._wake(len(self._sleepers))
+            self._not_full.notify_all()
+
+    def statistics(self) -> ChannelStatistics:
+        """Return a snapshot."""
+        with self._lock:
+            queued = self._queued + sum(map(len, self._open_batches))
+            return ChannelStatistics(queued, self._capacity, self._producers)
+
+    def _put(self, records: list[Any]) -> None:
+        # Records are in the queue before the producer waits: those of an open batch, drained
+        # above, would otherwise be overtaken by the next ones put in it.
+        self._lists.append(records)
+        self._queued += len(records)
+        self._wake(len(records))
+        while self._queued >= self._capacity and not self._closed:
+            self._not_full.wait()
+        if self._closed:
+            raise ChannelClosed
+
+    def _wake(self, count: int) -> None:
+        for _ in range(min(count, len(self._sleepers))):
+            self._sleepers.popleft().notify()
+
+    def _await_records(self, timeout: float | None) -> bool:
+        """Wait for the first record; say whether there is one."""
+        # A condition of its own for each sleeper: those woken leave `_sleepers` at once, so that
+        # `hungry` says whether one more record is wanted.
+        bed = threading.Condition(self._lock)
+        while not self._has_records(bed):
+            woken = bed.wait(timeout)
+            if bed in self._sleepers:
+                self._sleepers.remove(bed)
+            if not woken:
+                return self._has_records(None)
+        return True
+
+    def _has_records(self, bed: threading.Condition | None) -> bool:
+        """Say whether there are records; if not, leave ``bed`` among the sleepers."""
+        if self._closed:
+            raise ChannelClosed
+        if self._queued:
+            return True
+        # Counted as a sleeper before looking into the open batches: a producer appends first and
+        # looks at `hungry` then, so one of the two always sees the other.
+        if bed is not None:
+            self._sleepers.append(bed)
+        ended = self._producers == 0
+        self._collect_open_batches()
+        if bed is not None and (self._queued or ended):
+            self._sleepers.remove(bed)
+        if ended and not self._queued:
+            raise EndOfStream
+        return self._queued > 0
+
+    def _collect_open_batches(self) -> None:
+        for batch in self._open_batches:
+            records = _drain(batch)
+            if records:
+                self._lists.append(records)
+                self._queued += len(records)
+
+    def _pop(self, limit: int) -> list[Any]:
+        # A list is shared when several stages read the same stream: it is never changed here.
+        records = self._lists.popleft()
+        if len(records) < limit and self._lists:
+            records = records.copy()
+            while len(records) < limit and self._lists:
+                records += self._lists.popleft()
+        if len(records) > limit:
+            self._lists.appendleft(records[limit:])
+            records = records[:limit]
+        self._queued -= len(records)
+        return records
+
+
+def _drain(batch: deque[Any]) -> list[Any]:
+    return [batch.popleft() for _ in range(len(batch))]

@@ -1,0 +1,67 @@
+"""How an environment runs its jobs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+from sage.dataflow.options import check_count
+from sage.errors import ConfigError, UnknownKeyError
+
+
+class Workers(StrEnum):
+    """Where replicas live."""
+
+    THREAD = "thread"
+    INLINE = "inline"
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentConfig:
+    """Settings of an environment; the keys of ``LocalEnvironment(config={…})``.
+
+    Attributes:
+        workers: "thread" (a thread for each replica of each stage) or "inline" (everything in the
+            thread that calls ``submit``, where cProfile and debuggers see it).
+        parallelism: replicas of an operator that does not say.
+        batch_size: most records that move at once; small steps are taken by themselves when
+            records are slow, so this bounds memory, not latency.
+        channel_capacity: records that may wait between two stages before the producer stops.
+    """
+
+    workers: Workers = Workers.THREAD
+    parallelism: int = 1
+    batch_size: int = 1024
+    channel_capacity: int = 4096
+
+    def __post_init__(self) -> None:
+        for name in ("parallelism", "batch_size", "channel_capacity"):
+            check_count(name, getattr(self, name))
+
+    @classmethod
+    def from_mapping(cls, config: Mapping[str, Any] | None) -> Self:
+        """Validate a user's mapping.
+
+        Raises:
+            UnknownKeyError: a key does not exist.
+            ConfigError: a value is wrong.
+        """
+        values = dict(config or {})
+        known = [field.name for field in dataclasses.fields(cls)]
+        for key in values:
+            if key not in known:
+                raise UnknownKeyError(key, known, where="LocalEnvironment config")
+        if "workers" in values:
+            values["workers"] = _workers(values["workers"])
+        return cls(**values)
+
+
+def _workers(value: object) -> Workers:
+    try:
+        return Workers(str(value))
+    except ValueError:
+        choices = ", ".join(repr(choice.value) for choice in Workers)
+        raise ConfigError(f"workers is {value!r}; choose one of {choices}") from None

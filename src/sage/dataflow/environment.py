@@ -1,0 +1,201 @@
+"""Where a pipeline begins: sources, and ``submit``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, overload
+
+from sage.dataflow.blueprint import Blueprint, class_options, split_arguments
+from sage.dataflow.config import EnvironmentConfig, Workers
+from sage.dataflow.graph import Graph, Kind, Node
+from sage.dataflow.job import JobHandle, Runtime
+from sage.dataflow.options import OperatorOptions
+from sage.dataflow.plan import make_plan
+from sage.dataflow.result import JobResult
+from sage.dataflow.runtime.inline import InlineRuntime
+from sage.dataflow.runtime.threads import ThreadRuntime
+from sage.dataflow.source import is_eager
+from sage.dataflow.stage import build_replicas
+from sage.dataflow.stream import Stream
+from sage.errors import ConfigError, GraphError, shorten
+
+
+class LocalEnvironment:
+    """Builds a pipeline and runs it on this machine.
+
+    Args:
+        name: for logs and the summary.
+        config: keys of `EnvironmentConfig`.
+
+    Raises:
+        UnknownKeyError: a key of ``config`` does not exist.
+        ConfigError: a value is wrong.
+    """
+
+    def __init__(self, name: str = "pipeline", config: Mapping[str, Any] | None = None) -> None:
+        self.name = name
+        self.config = EnvironmentConfig.from_mapping(config)
+        self.last_job: JobHandle | None = None
+        self._graph = Graph()
+
+    def from_source(self, source: Any, *args: Any, **kwargs: Any) -> Stream:
+        """Begin a stream.
+
+        Args:
+            source: a `SourceFunction` (its None means nothing now, StopIteration ends it), a
+                `BatchFunction` (its None ends it), a class of either with its constructor's
+                arguments, an iterable, or a function that yields records. A generator may yield
+                None for nothing now.
+            args: of the constructor.
+            kwargs: of the constructor, and the operator's options. With ``parallelism`` above 1,
+                each replica of a source gives records of its own; ``context.index`` tells them
+                apart.
+        """
+        return self._add_source(source, args, kwargs, method="from_source", bounded=False)
+
+    def from_batch(self, source: Any, *args: Any, **kwargs: Any) -> Stream:
+        """Begin a stream that ends: as `from_source`, but None from ``execute`` ends it."""
+        return self._add_source(source, args, kwargs, method="from_batch", bounded=True)
+
+    def from_collection(self, records: Iterable[Any], **options: Any) -> Stream:
+        """Begin a stream of the records of an iterable."""
+        if not isinstance(records, Iterable) or isinstance(records, type):
+            raise GraphError(f"from_collection() got {shorten(records)}; give an iterable")
+        options.setdefault("name", self.free_name("collection"))
+        return self._add_source(records, (), options, method="from_collection", bounded=True)
+
+    @overload
+    def submit(
+        self,
+        autostop: Literal[False] = False,
+        *,
+        progress: bool | None = None,
+        profile: bool = False,
+    ) -> JobHandle: ...
+
+    @overload
+    def submit(
+        self, autostop: Literal[True], *, progress: bool | None = None, profile: bool = False
+    ) -> JobResult: ...
+
+    @overload
+    def submit(
+        self, autostop: bool, *, progress: bool | None = None, profile: bool = False
+    ) -> JobHandle | JobResult: ...
+
+    def submit(
+        self, autostop: bool = False, *, progress: bool | None = None, profile: bool = False
+    ) -> JobHandle | JobResult:
+        """Run the pipeline.
+
+        Args:
+            autostop: wait until the input has ended and return the result. Otherwise return a
+                handle at once. `last_job` is the handle in either case, also after an error.
+            progress: with ``autostop``, show progress: True does, on a terminal or as lines;
+                False does not; None does on a terminal.
+            profile: measure the time of every operator over every batch; `JobResult.profile`
+                prints it.
+
+        Raises:
+            GraphError: the pipeline cannot run.
+            OperatorError: with ``autostop``, an operator raised.
+            KeyboardInterrupt: with ``autostop``, Ctrl-C; every operator was closed.
+        """
+        if self.config.workers is Workers.INLINE and not autostop:
+            raise ConfigError(
+                "workers 'inline' run in the thread that submits: use submit(autostop=True)"
+            )
+        job = self._prepare(profile)
+        return _run(job, progress) if autostop else _start(job)
+
+    def explain(self) -> str:
+        """Return the plan as text: which operators run together, and what lies between."""
+        return make_plan(self._graph).describe()
+
+    def free_name(self, base: str) -> str:
+        """Return ``base``, with a number when it is taken."""
+        return self._graph.free_name(base)
+
+    def add_node(
+        self,
+        kind: Kind,
+        blueprint: Blueprint,
+        options: Mapping[str, Any],
+        *,
+        inputs: tuple[int, ...] = (),
+        eager: bool = False,
+        bounded: bool = True,
+    ) -> Node:
+        """Add an operator to the graph; streams call this."""
+        merged = OperatorOptions.merged(f"{kind.value}()", class_options(blueprint), options)
+        return self._graph.add(
+            kind,
+            blueprint,
+            name=merged.name,
+            parallelism=merged.parallelism or self._parallelism(kind),
+            inputs=inputs,
+            eager=eager,
+            bounded=bounded,
+        )
+
+    def _parallelism(self, kind: Kind) -> int:
+        return 1 if kind in (Kind.SOURCE, Kind.SINK) else self.config.parallelism
+
+    def _add_source(
+        self,
+        source: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        method: str,
+        bounded: bool,
+    ) -> Stream:
+        blueprint, options = split_arguments(source, args, kwargs, method=method)
+        object_like = blueprint.is_class or blueprint.is_instance
+        if isinstance(source, (str, bytes)):
+            raise GraphError(f"{method}() got the text {shorten(source)}; put it in a list")
+        if not (object_like or isinstance(source, Iterable) or callable(source)):
+            raise GraphError(
+                f"{method}() got {shorten(source)}; give a SourceFunction, an iterable or a "
+                "function that yields records"
+            )
+        eager = not object_like and is_eager(source)
+        if not object_like and not blueprint.label:
+            options.setdefault("name", None)
+        node = self.add_node(Kind.SOURCE, blueprint, options, eager=eager, bounded=bounded)
+        if node.parallelism > 1 and isinstance(source, Iterable) and not object_like:
+            raise GraphError(
+                f"source {node.name!r} is one iterable and cannot have parallelism "
+                f"{node.parallelism}; raise that of the operators after it"
+            )
+        return Stream(self, node)
+
+    def _prepare(self, profile: bool) -> JobHandle:
+        plan = make_plan(self._graph)
+        replicas = build_replicas(plan, profile=profile)
+        inline = self.config.workers is Workers.INLINE
+        runtime: Runtime = (InlineRuntime if inline else ThreadRuntime)(plan, replicas, self.config)
+        operators = [
+            operator for stage in replicas for replica in stage for operator in replica.operators
+        ]
+        self.last_job = JobHandle(self.name, self._graph.nodes, operators, runtime)
+        return self.last_job
+
+
+def _start(job: JobHandle) -> JobHandle:
+    job.start()
+    return job
+
+
+def _run(job: JobHandle, progress: bool | None) -> JobResult:
+    """Run to the end; on Ctrl-C, or any error here, leave nothing running."""
+    try:
+        job.start()
+        if progress is not False:
+            from sage.dataflow.progress import watch
+
+            watch(job, force=progress is True)
+        return job.wait()
+    except BaseException:
+        job.cancel()
+        raise

@@ -1,0 +1,104 @@
+"""What a pipeline consists of: operators and who reads whom. Nothing here runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sage.dataflow.blueprint import Blueprint
+from sage.errors import GraphError
+
+
+class Kind(StrEnum):
+    """What an operator does with a record."""
+
+    SOURCE = "source"
+    MAP = "map"
+    FLATMAP = "flatmap"
+    FILTER = "filter"
+    SINK = "sink"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operator.
+
+    Attributes:
+        id: its place in the graph.
+        kind: what it does.
+        name: unique in the graph.
+        blueprint: how its replicas are made.
+        parallelism: how many replicas it has.
+        inputs: ids of the operators it reads.
+        eager: of a source, whether its records are all in memory already, so that reading them
+            never waits.
+        bounded: of a source, whether None ends it.
+    """
+
+    id: int
+    kind: Kind
+    name: str
+    blueprint: Blueprint
+    parallelism: int
+    inputs: tuple[int, ...] = ()
+    eager: bool = False
+    bounded: bool = True
+
+
+class Graph:
+    """Operators in the order they were added; an operator's inputs come before it."""
+
+    def __init__(self) -> None:
+        self._nodes: list[Node] = []
+        self._names: set[str] = set()
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All operators."""
+        return tuple(self._nodes)
+
+    def add(
+        self,
+        kind: Kind,
+        blueprint: Blueprint,
+        *,
+        name: str | None,
+        parallelism: int,
+        inputs: tuple[int, ...] = (),
+        eager: bool = False,
+        bounded: bool = True,
+    ) -> Node:
+        """Add an operator and return it.
+
+        Raises:
+            GraphError: the name was given by the user and is taken.
+        """
+        if name is not None and name in self._names:
+            raise GraphError(f"there is already an operator named {name!r}; names are unique")
+        unique = name or self.free_name(blueprint.label or kind.value)
+        self._names.add(unique)
+        node = Node(len(self._nodes), kind, unique, blueprint, parallelism, inputs, eager, bounded)
+        self._nodes.append(node)
+        return node
+
+    def consumers(self, node: Node) -> list[Node]:
+        """Return the operators that read ``node``."""
+        return [other for other in self._nodes if node.id in other.inputs]
+
+    def check(self) -> None:
+        """Raise `GraphError` unless the graph can run."""
+        if not self._nodes:
+            raise GraphError("the pipeline is empty; begin with from_source or from_collection")
+        for node in self._nodes:
+            if node.kind is not Kind.SINK and not self.consumers(node):
+                raise GraphError(
+                    f"nothing reads operator {node.name!r}; end its stream with sink() or print()"
+                )
+
+    def free_name(self, base: str) -> str:
+        """Return ``base``, with a number when it is taken."""
+        name, number = base, 1
+        while name in self._names:
+            number += 1
+            name = f"{base}-{number}"
+        return name

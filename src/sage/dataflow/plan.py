@@ -1,0 +1,97 @@
+"""From a graph to stages: which operators run together, and what lies between.
+
+A pure function of the graph. Operators that follow each other with equal parallelism form one
+stage, which runs in one thread a replica; between stages lie bounded channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sage.dataflow.graph import Graph, Kind, Node
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Operators that run as one.
+
+    Attributes:
+        id: its place in the plan; a stage's inputs come before it.
+        nodes: the operators, first to last.
+        inputs: ids of the stages whose records it takes; empty for a stage with a source.
+        outputs: ids of the stages that take its records; every one gets every record.
+    """
+
+    id: int
+    nodes: tuple[Node, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    @property
+    def parallelism(self) -> int:
+        """How many replicas the stage has."""
+        return self.nodes[0].parallelism
+
+    @property
+    def name(self) -> str:
+        """The operators' names, joined by arrows."""
+        return " → ".join(node.name for node in self.nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The stages of a job."""
+
+    stages: tuple[Stage, ...]
+
+    def describe(self) -> str:
+        """Return the plan as text: a line a stage, and where its records go."""
+        return "\n".join(line for stage in self.stages for line in self._describe(stage))
+
+    def _describe(self, stage: Stage) -> list[str]:
+        replicas = f" ×{stage.parallelism}" if stage.parallelism > 1 else ""
+        lines = [f"stage {stage.id}{replicas}: {stage.name}"]
+        lines += [f"  └─ channel → stage {target}" for target in stage.outputs]
+        return lines
+
+
+def make_plan(graph: Graph) -> Plan:
+    """Fuse the graph's operators into stages.
+
+    Raises:
+        GraphError: the graph cannot run.
+    """
+    graph.check()
+    stage_of: dict[int, int] = {}
+    members: list[list[Node]] = []
+    for node in graph.nodes:
+        upstream = _fusable_input(graph, node)
+        if upstream is None:
+            stage_of[node.id] = len(members)
+            members.append([node])
+        else:
+            stage_of[node.id] = stage_of[upstream.id]
+            members[stage_of[node.id]].append(node)
+    return Plan(tuple(_stage(graph, id_, nodes, stage_of) for id_, nodes in enumerate(members)))
+
+
+def _fusable_input(graph: Graph, node: Node) -> Node | None:
+    """Return the operator whose stage ``node`` joins, or None when it begins its own."""
+    if len(node.inputs) != 1:
+        return None
+    upstream = graph.nodes[node.inputs[0]]
+    if len(graph.consumers(upstream)) > 1 or upstream.parallelism != node.parallelism:
+        return None
+    # A source that may wait for its next record must not keep those it has given from moving on.
+    if upstream.kind is Kind.SOURCE and not upstream.eager:
+        return None
+    return upstream
+
+
+def _stage(graph: Graph, id_: int, nodes: list[Node], stage_of: dict[int, int]) -> Stage:
+    return Stage(
+        id=id_,
+        nodes=tuple(nodes),
+        inputs=tuple(stage_of[number] for number in nodes[0].inputs),
+        outputs=tuple(stage_of[node.id] for node in graph.consumers(nodes[-1])),
+    )

@@ -1,0 +1,136 @@
+"""Everything in the thread that calls ``submit``: no queue, no other thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle
+from typing import Any
+
+from sage.dataflow.config import EnvironmentConfig
+from sage.dataflow.loop import RecordFailedError
+from sage.dataflow.pacing import Pacer, idle_wait
+from sage.dataflow.plan import Plan
+from sage.dataflow.source import SourceReader
+from sage.dataflow.stage import StageReplica
+
+
+class InlineRuntime:
+    """Runs a plan in the calling thread; what a stage emits goes straight into the next.
+
+    Args:
+        plan: what to run.
+        replicas: every stage's replicas; batches go to them in turn.
+        config: size of batches.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        replicas: Sequence[Sequence[StageReplica]],
+        config: EnvironmentConfig,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._plan = plan
+        self._replicas = replicas
+        self._turns = [cycle(stage) for stage in replicas]
+        self._config = config
+        self._clock = clock
+        self._stopping = False
+        self._error: BaseException | None = None
+
+    @property
+    def error(self) -> BaseException | None:
+        """What stopped the job, if anything did."""
+        return self._error
+
+    def start(self) -> None:
+        """Run to the end.
+
+        Raises:
+            KeyboardInterrupt: after every operator was closed.
+        """
+        try:
+            self._run()
+        except Exception as error:  # noqa: BLE001 - the handle raises it to whoever waits
+            self._error = error
+        finally:
+            self._close()
+
+    def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - it has ended already
+        """Say that the job has ended."""
+        return True
+
+    def stop(self) -> None:
+        """Let the sources end; called by an operator, for want of another thread."""
+        self._stopping = True
+
+    def cancel(self) -> None:
+        """The same as `stop`: nothing is queued anywhere."""
+        self._stopping = True
+
+    def _run(self) -> None:
+        for stage in self._replicas:
+            for replica in stage:
+                replica.open()
+        feeds = [
+            self._feed(replica, replica.source)
+            for stage in self._replicas
+            for replica in stage
+            if replica.source is not None
+        ]
+        self._drive(feeds)
+        for stage in self._replicas:
+            for replica in stage:
+                self._emit(replica, replica.finish())
+
+    def _drive(self, feeds: list[Iterator[bool]]) -> None:
+        """Advance every source in turn until all have ended."""
+        idle_since: float | None = None
+        while feeds and not self._stopping:
+            # None: the source has ended; otherwise, whether it gave records.
+            steps = [(feed, next(feed, None)) for feed in feeds]
+            feeds = [feed for feed, gave in steps if gave is not None]
+            if any(gave for _, gave in steps) or not feeds:
+                idle_since = None
+            else:
+                idle_since = idle_since or self._clock()
+                time.sleep(idle_wait(self._clock() - idle_since))
+
+    def _feed(self, replica: StageReplica, source: SourceReader) -> Iterator[bool]:
+        """Move some records at each step; yield whether there were any."""
+        if not source.eager:
+            for record in source.pulls():
+                if record is not None:
+                    self._process(replica, [record])
+                yield record is not None
+            return
+        pacer = Pacer(self._config.batch_size)
+        while records := source.read(pacer.limit):
+            start = self._clock()
+            self._process(replica, records)
+            pacer.worked(len(records), self._clock() - start)
+            yield True
+
+    def _process(self, replica: StageReplica, records: Sequence[Any]) -> None:
+        try:
+            emitted = replica.process(records)
+        except RecordFailedError as failure:
+            self._emit(replica, failure.done)
+            raise
+        self._emit(replica, emitted)
+
+    def _emit(self, replica: StageReplica, records: list[Any]) -> None:
+        if records:
+            for stage in replica.stage.outputs:
+                self._process(next(self._turns[stage]), records)
+
+    def _close(self) -> None:
+        for stage in self._replicas:
+            for replica in stage:
+                try:
+                    replica.close()
+                except Exception as error:  # noqa: BLE001 - the rest must be closed too
+                    self._error = self._error or error

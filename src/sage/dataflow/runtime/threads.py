@@ -1,0 +1,192 @@
+"""Every stage replica in a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sage.dataflow.channel import Channel, ChannelClosed, EndOfStream
+from sage.dataflow.config import EnvironmentConfig
+from sage.dataflow.interrupts import interrupts_deferred
+from sage.dataflow.loop import RecordFailedError
+from sage.dataflow.output import Output
+from sage.dataflow.pacing import Pacer, idle_wait
+from sage.dataflow.plan import Plan
+from sage.dataflow.stage import StageReplica
+
+
+class ThreadRuntime:
+    """Runs a plan on threads.
+
+    Args:
+        plan: what to run.
+        replicas: every stage's replicas.
+        config: sizes of batches and channels.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        replicas: Sequence[Sequence[StageReplica]],
+        config: EnvironmentConfig,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._stopping = False
+        self._error: BaseException | None = None
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self._channels = {
+            stage.id: Channel(
+                config.channel_capacity,
+                producers=sum(plan.stages[input_].parallelism for input_ in stage.inputs),
+                consumers=stage.parallelism,
+            )
+            for stage in plan.stages
+            if stage.inputs
+        }
+        self._threads = [
+            threading.Thread(
+                target=self._run,
+                args=(replica,),
+                name=f"{replica.stage.name}[{index}]",
+                # A user's operator that never returns must not keep the interpreter from ending.
+                daemon=True,
+            )
+            for stage in replicas
+            for index, replica in enumerate(stage)
+        ]
+        self._running = len(self._threads)
+
+    @property
+    def error(self) -> BaseException | None:
+        """What stopped the job, if anything did."""
+        return self._error
+
+    def start(self) -> None:
+        """Start all threads.
+
+        Raises:
+            RuntimeError: the system has no more threads; those started end by `cancel`.
+        """
+        try:
+            with interrupts_deferred():
+                for thread in self._threads:
+                    thread.start()
+        except RuntimeError:
+            self._forget_unstarted()
+            raise
+
+    def _forget_unstarted(self) -> None:
+        """Leave out the threads that did not start, so that `wait` ends."""
+        started = [thread for thread in self._threads if thread.ident is not None]
+        with self._lock:
+            self._running -= len(self._threads) - len(started)
+            self._threads = started
+            if self._running == 0:
+                self._done.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the end; say whether it has come, which leaves no thread behind."""
+        if not self._done.wait(timeout):
+            return False
+        for thread in self._threads:
+            thread.join()
+        return True
+
+    def stop(self) -> None:
+        """Let the sources end; what they have given flows through."""
+        self._stopping = True
+
+    def cancel(self) -> None:
+        """Stop every replica after the batch it works on."""
+        self._stopping = True
+        for channel in self._channels.values():
+            channel.close()
+
+    def _fail(self, error: BaseException) -> None:
+        with self._lock:
+            self._error = self._error or error
+        self.cancel()
+
+    def _run(self, replica: StageReplica) -> None:
+        channels = [self._channels[stage] for stage in replica.stage.outputs]
+        output = Output(channels, self._config.batch_size)
+        try:
+            replica.open()
+            self._feed(replica, output)
+            output.put(replica.finish())
+        except ChannelClosed:
+            pass
+        except BaseException as error:  # noqa: BLE001 - sys.exit() in an operator fails the job too
+            self._fail(error)
+        finally:
+            self._close(replica)
+            output.finish()
+            with self._lock:
+                self._running -= 1
+                if self._running == 0:
+                    self._done.set()
+
+    def _close(self, replica: StageReplica) -> None:
+        try:
+            replica.close()
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._fail(error)
+
+    def _feed(self, replica: StageReplica, output: Output) -> None:
+        if replica.source is None:
+            self._feed_from_channel(replica, output)
+        elif replica.source.eager:
+            self._feed_from_collection(replica, output)
+        else:
+            self._feed_from_pulls(replica, output)
+
+    def _feed_from_channel(self, replica: StageReplica, output: Output) -> None:
+        channel = self._channels[replica.stage.id]
+        pacer = Pacer(self._config.batch_size)
+        while True:
+            try:
+                records = channel.take(pacer.limit)
+            except EndOfStream:
+                return
+            self._process(replica, records, output, pacer)
+
+    def _feed_from_collection(self, replica: StageReplica, output: Output) -> None:
+        assert replica.source is not None
+        pacer = Pacer(self._config.batch_size)
+        while not self._stopping:
+            records = replica.source.read(pacer.limit)
+            if not records:
+                return
+            self._process(replica, records, output, pacer)
+
+    def _feed_from_pulls(self, replica: StageReplica, output: Output) -> None:
+        assert replica.source is not None
+        idle_since: float | None = None
+        for record in replica.source.pulls():
+            if record is not None:
+                output.offer(record)
+                idle_since = None
+            else:
+                idle_since = idle_since or self._clock()
+                time.sleep(idle_wait(self._clock() - idle_since))
+            if self._stopping:
+                return
+
+    def _process(
+        self, replica: StageReplica, records: Sequence[Any], output: Output, pacer: Pacer
+    ) -> None:
+        start = self._clock()
+        try:
+            emitted = replica.process(records)
+        except RecordFailedError as failure:
+            output.put(failure.done)
+            raise
+        pacer.worked(len(records), self._clock() - start)
+        output.put(emitted)

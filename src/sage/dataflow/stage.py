@@ -1,0 +1,107 @@
+"""One replica of a stage: its operators' life cycle and the loop that takes records through."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sage.dataflow.graph import Kind
+from sage.dataflow.loop import RecordLoop
+from sage.dataflow.plan import Plan, Stage
+from sage.dataflow.replica import OperatorReplica
+from sage.dataflow.source import SourceReader
+from sage.errors import OperatorError
+
+
+class StageReplica:
+    """Runs a stage's operators over batches; knows nothing of where records come from or go to.
+
+    Args:
+        stage: what the plan says.
+        operators: this replica's operators, first to last.
+        profile: measure every batch operator by operator.
+    """
+
+    def __init__(
+        self, stage: Stage, operators: Sequence[OperatorReplica], *, profile: bool = False
+    ) -> None:
+        self.stage = stage
+        self.operators = operators
+        self._profile = profile
+        has_source = operators[0].kind is Kind.SOURCE
+        self.source = SourceReader(operators[0]) if has_source else None
+        self._loop = self._loop_from(1 if has_source else 0)
+
+    def open(self) -> None:
+        """Open every operator.
+
+        Raises:
+            OperatorError: one of them raised.
+        """
+        for operator in self.operators:
+            operator.open()
+
+    def process(self, records: Sequence[Any]) -> list[Any]:
+        """Take a batch through the operators and return what the last one emits.
+
+        Raises:
+            RecordFailedError: an operator raised.
+        """
+        return self._loop.process(records) if self._loop else list(records)
+
+    def finish(self) -> list[Any]:
+        """Flush the operators, first to last, and return what leaves the stage thereby.
+
+        Raises:
+            OperatorError: an operator raised.
+        """
+        emitted: list[Any] = []
+        for position, operator in enumerate(self.operators):
+            records = operator.flush()
+            loop = self._loop_from(position + 1) if records else None
+            emitted += loop.process(records) if loop else records
+        return emitted
+
+    def close(self) -> None:
+        """Close every operator that was opened, last to first.
+
+        Raises:
+            OperatorError: one of them raised; the others are closed all the same.
+        """
+        failure: OperatorError | None = None
+        for operator in reversed(self.operators):
+            try:
+                operator.close()
+            except OperatorError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def _loop_from(self, position: int) -> RecordLoop | None:
+        operators = self.operators[position:]
+        return RecordLoop(operators, measure_all=self._profile) if operators else None
+
+
+def build_replicas(plan: Plan, *, profile: bool = False) -> list[list[StageReplica]]:
+    """Make every stage's replicas; the user's classes are constructed and instances copied here.
+
+    Raises:
+        GraphError: an instance cannot be copied.
+    """
+    return [_build_stage(stage, profile) for stage in plan.stages]
+
+
+def _build_stage(stage: Stage, profile: bool) -> list[StageReplica]:
+    count = stage.parallelism
+    targets = [node.blueprint.replicas(count, node.name) for node in stage.nodes]
+    return [
+        StageReplica(
+            stage,
+            [
+                OperatorReplica(node, made[index], index)
+                for node, made in zip(stage.nodes, targets, strict=True)
+            ],
+            profile=profile,
+        )
+        for index in range(count)
+    ]

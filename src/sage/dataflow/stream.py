@@ -1,0 +1,73 @@
+"""A stream: what an operator emits, and the operators that can read it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Self
+
+from sage.dataflow.blueprint import split_arguments
+from sage.dataflow.graph import Kind, Node
+from sage.errors import GraphError, shorten
+
+if TYPE_CHECKING:
+    from sage.dataflow.environment import LocalEnvironment
+
+
+class Stream:
+    """What an operator emits. Its methods add operators; nothing runs before ``submit``.
+
+    Every method takes an operator object, a class with its constructor's arguments, or a plain
+    callable, and the operator's options:
+
+    - ``name``: for metrics, errors and the plan; by default that of the class or function.
+    - ``parallelism``: replicas, by default the environment's. An instance is copied for each when
+      there are several. Records keep their order through operators of parallelism 1.
+    """
+
+    def __init__(self, environment: LocalEnvironment, node: Node) -> None:
+        self._environment = environment
+        self._node = node
+
+    def map(self, function: Any, *args: Any, **kwargs: Any) -> Self:
+        """Turn each record into one; a record for which the function returns None is dropped."""
+        return self._add(Kind.MAP, function, args, kwargs)
+
+    def flatmap(self, function: Any, *args: Any, **kwargs: Any) -> Self:
+        """Turn each record into any number: the function returns or yields them."""
+        return self._add(Kind.FLATMAP, function, args, kwargs)
+
+    def filter(self, function: Any, *args: Any, **kwargs: Any) -> Self:
+        """Keep the records for which the function is true."""
+        return self._add(Kind.FILTER, function, args, kwargs)
+
+    def sink(self, function: Any, *args: Any, **kwargs: Any) -> Self:
+        """Give each record to the function; the end of the stream."""
+        return self._add(Kind.SINK, function, args, kwargs)
+
+    def print(self, prefix: str = "", **options: Any) -> Self:
+        """Write each record on standard output, a line each."""
+        options.setdefault("name", self._environment.free_name("print"))
+        return self._add(Kind.SINK, _Printer(prefix), (), options)
+
+    def _add(
+        self, kind: Kind, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Self:
+        if self._node.kind is Kind.SINK:
+            raise GraphError(f"{self._node.name!r} is a sink: nothing comes out of it")
+        blueprint, options = split_arguments(function, args, kwargs, method=kind.value)
+        if not (blueprint.is_class or blueprint.is_instance or callable(function)):
+            raise GraphError(
+                f"{kind.value}() got {shorten(function)}; give a callable, an operator with "
+                "execute(), or a class of such"
+            )
+        node = self._environment.add_node(kind, blueprint, options, inputs=(self._node.id,))
+        return type(self)(self._environment, node)
+
+
+class _Printer:
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+
+    def __call__(self, record: Any) -> None:
+        # One write a line: replicas share standard output.
+        sys.stdout.write(f"{self._prefix}{record}\n")
