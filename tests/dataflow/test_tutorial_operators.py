@@ -162,15 +162,17 @@ def test_profiled_operator(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
-@pytest.mark.parametrize("operator", [BatchLLMOperator(batch_size=2), BatchLLMOperator])
-def test_batch_llm_operator(operator: Any) -> None:
+@pytest.mark.parametrize("as_class", [False, True])
+def test_batch_llm_operator(as_class: bool) -> None:
     """It buffers, returning None, and a list of results is one record."""
     env = LocalEnvironment("batches")
     batches: list[Any] = []
-    arguments = {"batch_size": 2} if isinstance(operator, type) else {}
-    env.from_collection([{"prompt": "a"}, {"prompt": "b"}]).map(operator, **arguments).sink(
-        batches.append
-    )
+    prompts = env.from_collection([{"prompt": "a"}, {"prompt": "b"}])
+    if as_class:
+        answered = prompts.map(BatchLLMOperator, batch_size=2)
+    else:
+        answered = prompts.map(BatchLLMOperator(batch_size=2))
+    answered.sink(batches.append)
     env.submit(autostop=True)
     assert batches == [[{"prompt": "a", "response": "A"}, {"prompt": "b", "response": "B"}]]
 

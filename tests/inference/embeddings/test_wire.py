@@ -48,11 +48,11 @@ def test_other_inputs_are_bad_requests(given: list[object]) -> None:
         (b"{", "not valid JSON"),
         (b"\xff", "not valid JSON|not an embeddings request"),
         (b"[]", "not an embeddings request"),
-        (b'{"input": "x"}', "model"),
+        (b'{"model": "m"}', "input"),
         (b'{"model": "m", "input": 3}', r"\$\.input"),
         (b'{"model": "m", "input": "x", "encoding_format": "hex"}', "encoding_format"),
         (b'{"model": "m", "input": "x", "dimension": 3}', "did you mean 'dimensions'"),
-        (b'{"model": "m", "input": "x", "zzz": 3}', "known: model, input"),
+        (b'{"model": "m", "input": "x", "zzz": 3}', "known: input, model"),
     ],
 )
 def test_bad_bodies_say_what_is_wrong(body: bytes, message: str) -> None:

@@ -12,8 +12,6 @@ import pytest
 from sage.errors import BadRequestError, ModelFileError
 from sage.inference.embeddings.hf import SentenceTransformersEmbedder
 
-pytest.importorskip("sentence_transformers", reason="the extra hf is not installed")
-
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"word{index}" for index in range(50))]
 
 
