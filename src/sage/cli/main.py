@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import click
@@ -27,7 +28,11 @@ _COMMANDS = {
 )
 @click.version_option(package_name="sage-stack", prog_name="sage")
 def cli() -> None:
-    """Root of the command tree."""
+    """Root of the command tree; sets how much is logged."""
+    from sage.config.settings import load_settings
+
+    if level := load_settings().log_level:
+        logging.getLogger("sage").setLevel(level)
 
 
 def main() -> None:
