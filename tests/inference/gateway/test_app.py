@@ -98,23 +98,28 @@ async def test_routes_by_model_and_kind(kit: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "status", "code", "said"),
+    ("path", "body", "expected", "said"),
     [
-        ("/v1/chat/completions", b"{", 400, "invalid_json", "truncated"),
-        ("/v1/chat/completions", b"\xff\xfe", 400, "invalid_json", "byte 0"),
-        ("/v1/chat/completions", b"[]", 400, "invalid_body", "array"),
-        ("/v1/chat/completions", b'{"model": 5}', 400, "invalid_body", "$.model"),
-        ("/v1/chat/completions", b'{"model":"m","stream":"yes"}', 400, "invalid_body", "$.stream"),
-        ("/v1/chat/completions", b'{"messages":[]}', 400, "model_required", "'m', 'n'"),
-        ("/v1/chat/completions", b'{"model":"gpt-9"}', 404, "model_not_found", "'m', 'n'"),
-        ("/v1/chat/completions", b'{"model":"v"}', 404, "model_not_found", "kind 'embedding'"),
-        ("/v1/embeddings", b'{"model":"m"}', 404, "model_not_found", "'v'"),
-        ("/v1/nothing", b"{}", 404, "route_not_found", "POST /v1/chat/completions"),
-        ("/v1/models", b"{}", 405, "method_not_allowed", "GET"),
+        ("/v1/chat/completions", b"{", (400, "invalid_json"), "truncated"),
+        ("/v1/chat/completions", b"\xff\xfe", (400, "invalid_json"), "byte 0"),
+        ("/v1/chat/completions", b"[]", (400, "invalid_body"), "array"),
+        ("/v1/chat/completions", b'{"model": 5}', (400, "invalid_body"), "$.model"),
+        (
+            "/v1/chat/completions",
+            b'{"model":"m","stream":"yes"}',
+            (400, "invalid_body"),
+            "$.stream",
+        ),
+        ("/v1/chat/completions", b'{"messages":[]}', (400, "model_required"), "'m', 'n'"),
+        ("/v1/chat/completions", b'{"model":"gpt-9"}', (404, "model_not_found"), "'m', 'n'"),
+        ("/v1/chat/completions", b'{"model":"v"}', (404, "model_not_found"), "kind 'embedding'"),
+        ("/v1/embeddings", b'{"model":"m"}', (404, "model_not_found"), "'v'"),
+        ("/v1/nothing", b"{}", (404, "route_not_found"), "POST /v1/chat/completions"),
+        ("/v1/models", b"{}", (405, "method_not_allowed"), "GET"),
     ],
 )
 async def test_wrong_requests_are_answered_in_openai_shape(
-    kit: Any, path: str, body: bytes, status: int, code: str, said: str
+    kit: Any, path: str, body: bytes, expected: tuple[int, str], said: str
 ) -> None:
     """What is wrong with a request is said in OpenAI's error document, and reaches no engine."""
     engine = await kit.engine()
@@ -123,6 +128,7 @@ async def test_wrong_requests_are_answered_in_openai_shape(
     served.add(engine, "e", kind=Kind.EMBEDDING, models=("v",))
     reply = await post(served.url, body, path)
     error = reply.json()["error"]
+    status, code = expected
     assert (reply.status_code, error["code"]) == (status, code)
     assert set(error) == {"message", "type", "param", "code"}
     assert error["type"] == "invalid_request_error"
