@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from sage.errors import ConfigError, InferenceError
-from sage.inference.gateway import Gateway
+from sage.inference.gateway import Gateway, GatewayLimits
 from sage.inference.scheduling.instance import InstanceSpec
 from sage.inference.scheduling.request import Kind
 
@@ -231,3 +231,11 @@ async def test_add_and_remove_instances() -> None:
     await gateway.remove_instance("a")
     assert gateway.snapshot()["instances"] == []
     gateway.add_instance(spec, "http://127.0.0.1:2")
+
+
+def test_limits_are_checked() -> None:
+    """A limit that is not above zero, or one given twice, is a configuration error."""
+    with pytest.raises(ConfigError, match="request_timeout is 0"):
+        Gateway(request_timeout=0)
+    with pytest.raises(ConfigError, match="twice"):
+        Gateway(request_timeout=1, limits=GatewayLimits())
