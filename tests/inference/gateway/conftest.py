@@ -38,6 +38,7 @@ ANSWER = json.dumps(
 class Received:
     """One request as it came over the wire."""
 
+    head: str
     line: str
     headers: dict[str, str]
     body: bytes
@@ -117,7 +118,7 @@ class Engine:
         line, *lines = head[:-4].split("\r\n")
         headers = {k.lower(): v for k, v in (item.split(": ", 1) for item in lines)}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
-        return Received(line, headers, body)
+        return Received(head, line, headers, body)
 
 
 def response(body: bytes, status: str = "200 OK", *headers: str) -> bytes:

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from sage.errors import ConfigError, InferenceError
-from sage.inference.gateway import Gateway
+from sage.inference.gateway import Gateway, GatewayLimits
 from sage.inference.scheduling.instance import InstanceSpec
 from sage.inference.scheduling.request import Kind
 
@@ -63,7 +63,7 @@ async def test_instance_key_replaces_the_clients(kit: Any) -> None:
     served.add(engine, api_key="sk-instance")
     await post(served.url, CHAT, authorization="Bearer client-secret")
     assert engine.requests[0].headers["authorization"] == "Bearer sk-instance"
-    assert "client-secret" not in str(engine.requests[0].headers)
+    assert "client-secret" not in engine.requests[0].head
 
 
 async def test_request_id_is_made_when_missing_or_unfit(kit: Any) -> None:
@@ -98,23 +98,28 @@ async def test_routes_by_model_and_kind(kit: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "status", "code", "said"),
+    ("path", "body", "expected", "said"),
     [
-        ("/v1/chat/completions", b"{", 400, "invalid_json", "truncated"),
-        ("/v1/chat/completions", b"\xff\xfe", 400, "invalid_json", "byte 0"),
-        ("/v1/chat/completions", b"[]", 400, "invalid_body", "array"),
-        ("/v1/chat/completions", b'{"model": 5}', 400, "invalid_body", "$.model"),
-        ("/v1/chat/completions", b'{"model":"m","stream":"yes"}', 400, "invalid_body", "$.stream"),
-        ("/v1/chat/completions", b'{"messages":[]}', 400, "model_required", "'m', 'n'"),
-        ("/v1/chat/completions", b'{"model":"gpt-9"}', 404, "model_not_found", "'m', 'n'"),
-        ("/v1/chat/completions", b'{"model":"v"}', 404, "model_not_found", "kind 'embedding'"),
-        ("/v1/embeddings", b'{"model":"m"}', 404, "model_not_found", "'v'"),
-        ("/v1/nothing", b"{}", 404, "route_not_found", "POST /v1/chat/completions"),
-        ("/v1/models", b"{}", 405, "method_not_allowed", "GET"),
+        ("/v1/chat/completions", b"{", (400, "invalid_json"), "truncated"),
+        ("/v1/chat/completions", b"\xff\xfe", (400, "invalid_json"), "byte 0"),
+        ("/v1/chat/completions", b"[]", (400, "invalid_body"), "array"),
+        ("/v1/chat/completions", b'{"model": 5}', (400, "invalid_body"), "$.model"),
+        (
+            "/v1/chat/completions",
+            b'{"model":"m","stream":"yes"}',
+            (400, "invalid_body"),
+            "$.stream",
+        ),
+        ("/v1/chat/completions", b'{"messages":[]}', (400, "model_required"), "'m', 'n'"),
+        ("/v1/chat/completions", b'{"model":"gpt-9"}', (404, "model_not_found"), "'m', 'n'"),
+        ("/v1/chat/completions", b'{"model":"v"}', (404, "model_not_found"), "kind 'embedding'"),
+        ("/v1/embeddings", b'{"model":"m"}', (404, "model_not_found"), "'v'"),
+        ("/v1/nothing", b"{}", (404, "route_not_found"), "POST /v1/chat/completions"),
+        ("/v1/models", b"{}", (405, "method_not_allowed"), "GET"),
     ],
 )
 async def test_wrong_requests_are_answered_in_openai_shape(
-    kit: Any, path: str, body: bytes, status: int, code: str, said: str
+    kit: Any, path: str, body: bytes, expected: tuple[int, str], said: str
 ) -> None:
     """What is wrong with a request is said in OpenAI's error document, and reaches no engine."""
     engine = await kit.engine()
@@ -123,6 +128,7 @@ async def test_wrong_requests_are_answered_in_openai_shape(
     served.add(engine, "e", kind=Kind.EMBEDDING, models=("v",))
     reply = await post(served.url, body, path)
     error = reply.json()["error"]
+    status, code = expected
     assert (reply.status_code, error["code"]) == (status, code)
     assert set(error) == {"message", "type", "param", "code"}
     assert error["type"] == "invalid_request_error"
@@ -225,3 +231,11 @@ async def test_add_and_remove_instances() -> None:
     await gateway.remove_instance("a")
     assert gateway.snapshot()["instances"] == []
     gateway.add_instance(spec, "http://127.0.0.1:2")
+
+
+def test_limits_are_checked() -> None:
+    """A limit that is not above zero, or one given twice, is a configuration error."""
+    with pytest.raises(ConfigError, match="request_timeout is 0"):
+        Gateway(request_timeout=0)
+    with pytest.raises(ConfigError, match="twice"):
+        Gateway(request_timeout=1, limits=GatewayLimits())

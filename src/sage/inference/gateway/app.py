@@ -51,9 +51,9 @@ class Gateway:
     ) -> None:
         if limits is not None and request_timeout is not None:
             raise ConfigError("request_timeout is given twice: alone and in limits")
-        self._limits = limits or (
-            GatewayLimits(request_timeout=request_timeout) if request_timeout else GatewayLimits()
-        )
+        if request_timeout is not None:
+            limits = GatewayLimits(request_timeout=request_timeout)
+        self._limits = limits or GatewayLimits()
         self._clock = clock
         self._wall_clock = wall_clock
         self._tls = tls

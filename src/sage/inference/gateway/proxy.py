@@ -40,8 +40,7 @@ async def serve(desk: Desk, exchange: Exchange, route: Route) -> None:
         await _serve(desk, exchange, route)
     except asyncio.CancelledError:
         why = exchange.interruption
-        gone = why is None or why is Interruption.CLIENT_GONE
-        desk.settle(exchange, Outcome.CANCELLED if gone else Outcome.FAILED)
+        desk.settle(exchange, _outcome(exchange, why))
         if why is None:
             raise
         exchange.task.uncancel()
@@ -50,6 +49,12 @@ async def serve(desk: Desk, exchange: Exchange, route: Route) -> None:
         # An outcome that is not fixed by now means an unforeseen error, which goes on its way.
         desk.settle(exchange, Outcome.FAILED)
         desk.end(exchange)
+
+
+def _outcome(exchange: Exchange, why: Interruption | None) -> Outcome:
+    if why is None or why is Interruption.CLIENT_GONE:
+        return Outcome.CANCELLED
+    return Outcome.REJECTED if exchange.reading else Outcome.FAILED
 
 
 async def _serve(desk: Desk, exchange: Exchange, route: Route) -> None:

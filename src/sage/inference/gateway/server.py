@@ -86,10 +86,11 @@ class BoundedHeadProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, and bound what is not a whole head yet."""
+        was_in_body = self._in_body
         super().data_received(data)
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
-            if not self._in_body:
+            if not (was_in_body or self._in_body):
                 self._head_bytes += len(data)
             if self._head_bytes > _HEAD_LIMIT:
                 self.transport.abort()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import ipaddress
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -132,11 +134,16 @@ async def _try(attempt: object, seconds: float, where: str) -> _P:
             return protocol  # type: ignore[no-any-return]
     except TimeoutError:
         raise ConnectFailedError(f"{where}: no connection in {seconds:.3g} s") from None
-    except (OSError, ssl.SSLError) as error:
-        raise ConnectFailedError(f"{where}: {error.strerror or error}") from None
+    except ssl.SSLError as error:
+        raise ConnectFailedError(f"{where}: {error}") from None
+    except OSError as error:
+        cause = os.strerror(error.errno) if error.errno else str(error)
+        raise ConnectFailedError(f"{where}: {cause}") from None
 
 
 async def _resolve(target: Target, seconds: float) -> list[str]:
+    if _is_literal(target.host):
+        return [target.host]
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(seconds):
@@ -146,3 +153,11 @@ async def _resolve(target: Target, seconds: float) -> list[str]:
     except (OSError, UnicodeError) as error:
         raise ConnectFailedError(f"{target.host}: {error}") from None
     return list(dict.fromkeys(str(address[4][0]) for address in found))
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

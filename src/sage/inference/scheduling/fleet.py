@@ -41,7 +41,7 @@ class Fleet:
         return [group for key in keys if (group := self.groups.get(key)) is not None]
 
     def put(self, spec: InstanceSpec, ordering: Ordering) -> tuple[InstanceState, list[Group]]:
-        """Add or change an instance; return it, up, and the groups it has left."""
+        """Add or change an instance; return it, up, and the groups it has left, to be pruned."""
         state = self.instances.get(spec.id)
         left: list[Group] = []
         if state is None:
@@ -56,7 +56,7 @@ class Fleet:
         return state, left
 
     def remove(self, instance_id: str) -> list[Group]:
-        """Take an instance out; return the groups it has left."""
+        """Take an instance out; return the groups it has left, to be pruned."""
         state = self.instance(instance_id)
         state.up, state.reason = False, "removed"
         del self.instances[instance_id]
@@ -81,15 +81,13 @@ class Fleet:
         groups = self.groups_of(state)
         for group in groups:
             group.instances.remove(state)
-            if not group.instances and not group.waiting:
-                del self.groups[group.kind, group.model]
         return groups
 
     def prune(self, groups: list[Group]) -> None:
-        """Forget those groups that no instance serves any longer."""
+        """Forget those groups that no instance serves any longer, once nothing waits in them."""
         for group in groups:
             if not group.instances:
-                self.groups.pop((group.kind, group.model), None)
+                del self.groups[group.kind, group.model]
 
     def unknown_model(self, request: Request) -> str:
         """Say that nothing here serves the request's model, and what there is."""

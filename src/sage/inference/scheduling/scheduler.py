@@ -346,6 +346,7 @@ class Scheduler:
                 self._unqueue(entry)
                 del self._entries[entry.request.id]
                 decisions.append(self._refuse(entry.request, 503, reason, self._down_retry_after))
+        self._fleet.prune(groups)
         return decisions
 
     def _give_up(self, entry: Entry) -> Reject:
