@@ -33,11 +33,11 @@ from sage import (
 TEXT = Path(__file__).parent / "data" / "eddystone.txt"
 QUESTIONS = [
     "Who built the first tower?",
-    "What destroyed the first tower?",
-    "Which material did Smeaton look for, for the joints?",
     "How old was Henry Hall?",
-    "How tall is the tower of James Douglass?",
-    "When was the lighthouse automated?",
+    "What did the doctor find in the stomach?",
+    "Who designed the fourth tower?",
+    "How high is the fourth tower?",
+    "What is the light powered by?",
 ]
 INSTRUCTION = "Answer the question in one short sentence, using only the context."
 
@@ -88,13 +88,16 @@ class Embed(MapFunction):
 
 
 class Respond(MapFunction):
-    """Finds the passages nearest to a question and asks the LLM with them as context."""
+    """Finds the passages nearest to a question and asks the LLM with them as context.
+
+    One passage by default: a model of this size mixes up two.
+    """
 
     def __init__(
         self,
         client: UnifiedInferenceClient,
         passages: list[Passage],
-        nearest: int = 2,
+        nearest: int = 1,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -180,6 +183,9 @@ def run(path: Path, questions: list[str], *, once: bool) -> None:
         tokens = sum(one.completion_tokens for one in answers)
         print(f"\nindex:   {indexed.summary()}")
         print(f"answers: {answered.summary()}, {tokens} tokens generated")
+        print(
+            "The packaged LLM has 135M parameters and errs; `sage llm serve --model` takes others."
+        )
         if not once:
             print(f"\nserving at {stack.gateway_url}/v1 until Ctrl-C; try it:")
             print(f"  curl {stack.gateway_url}/v1/models")
