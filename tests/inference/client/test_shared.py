@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from sage.errors import ConfigError, NoBackendError
 from sage.inference.client import UnifiedInferenceClient
+from sage.inference.client.client import _shared
 
 
 @pytest.fixture
@@ -74,13 +77,24 @@ def test_a_forked_child_has_connections_of_its_own(fake: Any, name: str) -> None
     client = UnifiedInferenceClient.get_instance(name, control_plane_url=fake.url)
     client.chat("parent")
     before = fake.connections
-    with client._pools._lock:
+    with client._pools._lock, _shared._lock, _shared._slots[name].lock:
         child = os.fork()
         if child == 0:
-            shared = UnifiedInferenceClient.get_instance(name)
-            os._exit(0 if shared.chat("child") == "echo: child" else 1)
+            _end_in_child(lambda: UnifiedInferenceClient.get_instance(name).chat("child"))
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     assert fake.connections == before + 1
     assert client.chat("parent") == "echo: parent"
     client.close()
+
+
+def _end_in_child(ask: Callable[[], str]) -> NoReturn:
+    """Ask and exit: nothing of the test runner may go on in the child."""
+    # A child that waits for a lock that nobody holds any more must not outlive the test.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(10)
+    code = 1
+    try:
+        code = 0 if ask() == "echo: child" else 2
+    finally:
+        os._exit(code)
