@@ -50,6 +50,30 @@ async def test_many_texts_are_split_in_a_loop_too(fake: Any) -> None:
 
 
 @pytest.mark.anyio
+async def test_requests_of_one_call_are_bounded_in_a_loop(fake: Any) -> None:
+    """No more than embedding_concurrency requests of a call are in flight."""
+    answer, lock = fake.routes["/v1/embeddings"], threading.Lock()
+    at_once, most, pair = 0, 0, threading.Barrier(2, timeout=20)
+
+    def counted(seen: Any) -> Any:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        pair.wait()  # answered in twos, so the bound is reached
+        with lock:
+            at_once -= 1
+        return answer(seen)
+
+    fake.routes["/v1/embeddings"] = counted
+    async with UnifiedInferenceClient.create(
+        fake.url, default_embedding_model="m", embedding_batch_size=1, embedding_concurrency=2
+    ) as client:
+        assert len(await client.aembed(["x"] * 20)) == 20
+    assert most == 2
+
+
+@pytest.mark.anyio
 async def test_the_default_model_is_asked_once_in_a_loop(fake: Any) -> None:
     """Many tasks at once cause one question."""
     async with UnifiedInferenceClient.create(fake.url) as client:

@@ -147,7 +147,8 @@ def test_what_dotenv_names_comes_second(
     )
     with UnifiedInferenceClient.create() as client:
         assert places(client) == ("environment or .env", "environment or .env")
-        assert "SAGE_CHAT_BASE_URL names it" in client.get_status()["llm"]["reason"]
+        reason = client.get_status()["llm"]["reason"]
+        assert "SAGE_CHAT_BASE_URL names it; the first place that answered" in reason
         client.chat("a")
         client.embed("a")
     (chat,) = [seen for seen in fake.seen if seen.path == "/v1/chat/completions"]

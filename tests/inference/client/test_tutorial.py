@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sage.config.ports import SagePorts
-from sage.inference.client import UnifiedInferenceClient
+from sage.common.components.sage_llm import UnifiedInferenceClient
+from sage.common.config.ports import SagePorts
 
 
 @pytest.fixture

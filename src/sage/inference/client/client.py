@@ -11,12 +11,13 @@ from sage.inference.client.async_calls import AsyncCalls
 from sage.inference.client.calls import Endpoint
 from sage.inference.client.config import ClientConfig
 from sage.inference.client.detect import detect
-from sage.inference.client.pools import Network, Pools
+from sage.inference.client.pools import Pools
 from sage.inference.client.senders import SyncSender
 from sage.inference.client.session import Timing
 from sage.inference.client.shared import SharedClients
 from sage.inference.client.sync_calls import SyncCalls
 from sage.inference.client.target import Target, no_backend
+from sage.inference.client.transports import Network, Transports
 from sage.inference.scheduling.request import Kind
 
 log = logging.getLogger("sage.client")
@@ -27,7 +28,8 @@ class UnifiedInferenceClient(SyncCalls, AsyncCalls):
 
     Made with ``create`` or ``get_instance``. One client keeps its connections alive between
     calls and may be used by any number of threads and event loops. It pickles as its
-    configuration (API keys included): the copy uses the same servers over connections of its own.
+    configuration (API keys included): the copy uses the same servers over connections of its own;
+    of an embedded client, the engines of the process that made it.
 
     Every method that asks a server may raise:
         NoBackendError: no server was found for this kind of request.
@@ -55,6 +57,7 @@ class UnifiedInferenceClient(SyncCalls, AsyncCalls):
         retries: int = 2,
         embedding_batch_size: int = 64,
         embedding_concurrency: int = 8,
+        embedded: bool = False,
     ) -> Self:
         """Make a client.
 
@@ -80,10 +83,15 @@ class UnifiedInferenceClient(SyncCalls, AsyncCalls):
                 at once), else 0.25 s doubling, with jitter. A stream is never retried once open.
             embedding_batch_size: texts in one embedding request; larger lists are split.
             embedding_concurrency: embedding requests of one call in flight at once.
+            embedded: run the scheduler and the engines in this process, without opening a port:
+                the default models name what to run (as ``sage llm serve --model`` does, but only
+                what needs no vLLM), else the packaged models. They load now, which takes a second
+                or more, and end with the client.
 
         Raises:
             NoBackendError: no server was found for either kind; lists each place tried and why.
             ConfigError: an option cannot be used.
+            ModelError, EngineStartError: an embedded engine cannot load its model.
         """
         config = ClientConfig(
             control_plane_url,
@@ -96,7 +104,14 @@ class UnifiedInferenceClient(SyncCalls, AsyncCalls):
             retries,
             embedding_batch_size,
             embedding_concurrency,
+            embedded,
         )
+        if embedded:
+            # It brings the engines' packages with it.
+            from sage.inference.client.embedded import start
+
+            targets, transports = start(config)
+            return cls(config, targets, transports=transports)
         return cls(config, _targets(config))
 
     @classmethod
@@ -152,7 +167,8 @@ class UnifiedInferenceClient(SyncCalls, AsyncCalls):
         await self.aclose()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._session.config, self._session.targets)
+        transports = self._pools.transports.detached()
+        return _copy, (type(self), self._session.config, self._session.targets, transports)
 
     def __repr__(self) -> str:
         places = ", ".join(
@@ -163,6 +179,15 @@ class UnifiedInferenceClient(SyncCalls, AsyncCalls):
 
 
 _shared: SharedClients[UnifiedInferenceClient] = SharedClients()
+
+
+def _copy(
+    cls: type[UnifiedInferenceClient],
+    config: ClientConfig,
+    targets: dict[Kind, Target],
+    transports: Transports,
+) -> UnifiedInferenceClient:
+    return cls(config, targets, transports=transports)
 
 
 def _targets(config: ClientConfig) -> dict[Kind, Target]:

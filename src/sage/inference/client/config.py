@@ -22,10 +22,16 @@ class ClientConfig:
     retries: int = 2
     embedding_batch_size: int = 64
     embedding_concurrency: int = 8
+    embedded: bool = False
 
     def __post_init__(self) -> None:
         if self.control_plane_url is not None:
             object.__setattr__(self, "control_plane_url", base_url(self.control_plane_url))
+        if self.embedded and (self.control_plane_url is not None or self.api_key is not None):
+            raise ConfigError(
+                "embedded=True runs the engines in this process; "
+                "leave control_plane_url and api_key out"
+            )
         for name in ("timeout", "connect_timeout"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ConfigError(

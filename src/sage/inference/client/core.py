@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sage.inference.client.config import ClientConfig
-from sage.inference.client.pools import Network, Pools, Transports
+from sage.inference.client.pools import Pools
 from sage.inference.client.senders import AsyncSender, SyncSender
 from sage.inference.client.session import Session, Timing
 from sage.inference.client.target import Target
+from sage.inference.client.transports import Network, Transports
 from sage.inference.scheduling.request import Kind
 
 

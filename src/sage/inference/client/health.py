@@ -28,7 +28,7 @@ class Health:
     Attributes:
         models: what it lists; ``None`` when it lists nothing or is not there.
         problem: why it cannot be used; ``None`` when it can.
-        status: the HTTP status of a refusal.
+        status: the HTTP status when the model list was refused.
         up_kinds: the kinds with a live instance, when the server is a gateway that tells.
     """
 
@@ -65,7 +65,7 @@ def look(endpoint: Endpoint, timeout_s: float, clock: Callable[[], float]) -> Fl
         # Many servers have no such route; only a server that says it is unwell is unwell.
         status = getattr(error, "status", None)
         unwell = not isinstance(status, int) or status == 503
-        return Health(tuple(models), problem=str(error) if unwell else None, status=status)
+        return Health(tuple(models), problem=str(error) if unwell else None)
     return Health(tuple(models), up_kinds=_up_kinds(reply))
 
 

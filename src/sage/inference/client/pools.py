@@ -6,44 +6,18 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import httpx2
 
 from sage.errors import InferenceError
 from sage.inference.client.forking import on_fork
+from sage.inference.client.transports import Transports
 from sage.inference.scheduling.request import Kind
 
 # Servers commonly close idle connections after 5 s: leave first, never send into a closing one.
 _KEEPALIVE_S = 4.0
 # A proxy cannot reach this machine's loopback, whatever the proxy variables say.
 _DIRECT = ("all://localhost", "all://127.0.0.1", "all://[::1]")
-
-
-class Transports(Protocol):
-    """What carries requests; the default is the network."""
-
-    def sync(self) -> httpx2.BaseTransport | None:
-        """The transport of sync calls; ``None`` for a pool of TCP connections."""
-
-    def asynchronous(self) -> httpx2.AsyncBaseTransport | None:
-        """The transport of async calls in the running loop; ``None`` for TCP connections."""
-
-    def close(self) -> None:
-        """Let go of what the transports run on."""
-
-
-class Network:
-    """Requests go over TCP."""
-
-    def sync(self) -> None:
-        """No transport of its own."""
-
-    def asynchronous(self) -> None:
-        """No transport of its own."""
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 @dataclass(slots=True)
@@ -72,7 +46,7 @@ class Pools:
     """
 
     def __init__(self, transports: Transports) -> None:
-        self._transports = transports
+        self.transports = transports
         self.closed = False
         self._renew()
         on_fork(self._renew)
@@ -94,7 +68,7 @@ class Pools:
             self._check_open()
             if self._sync is None:
                 self._sync = httpx2.Client(
-                    transport=self._transports.sync(),
+                    transport=self.transports.sync(_limits()),
                     limits=_limits(),
                     mounts=dict.fromkeys(_DIRECT),
                 )
@@ -113,7 +87,7 @@ class Pools:
             if pool is not None:
                 return pool
             client = httpx2.AsyncClient(
-                transport=self._transports.asynchronous(),
+                transport=self.transports.asynchronous(_limits()),
                 limits=_limits(),
                 mounts=dict.fromkeys(_DIRECT),
             )
@@ -142,7 +116,7 @@ class Pools:
         for loop, pool in self._end():
             if loop.is_running():
                 loop.call_soon_threadsafe(_close_in_loop, loop, pool)
-        self._transports.close()
+        self.transports.close()
 
     async def aclose(self) -> None:
         """Close everything, and wait for the running loop's pool."""
@@ -152,7 +126,8 @@ class Pools:
                 await pool.keeper.aclose()
             elif loop.is_running():
                 loop.call_soon_threadsafe(_close_in_loop, loop, pool)
-        self._transports.close()
+        # Embedded engines finish what they do first.
+        await asyncio.to_thread(self.transports.close)
 
     def _end(self) -> list[tuple[asyncio.AbstractEventLoop, LoopPool]]:
         with self._lock:
