@@ -74,7 +74,7 @@ def report(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
         check=True,
     )
     report = json.loads(status.stdout)
-    yield report["gateway_url"]
+    yield report
     subprocess.run([SAGE, "llm", "stop"], env=environment, check=True, capture_output=True)
     pids = [instance["pid"] for instance in report["instances"]]
     wait_until(lambda: running(pids) == [])
