@@ -153,7 +153,7 @@ def test_a_background_failure_shows_the_engines_last_words(tmp_path: Path) -> No
         (["serve", "--model", "qwen"], 3, "'qwen' is no packaged model"),
         (["serve", "--engine", "vlm"], 2, "did you mean 'vllm'"),
         (["serve", "--instances", "0"], 2, "--instances must be at least 1, not 0"),
-        (["serve", "stray"], 2, "unexpected argument 'stray'"),
+        (["serve", "stray"], 2, "unexpected extra argument (stray)"),
         (["serve", "--embedding-model", "x", "--no-embedding"], 2, "exclude each other"),
         (["logs"], 2, "nothing has been served yet"),
         (["restart"], 4, "nothing is running"),
