@@ -63,9 +63,6 @@ _UNUSED = {
 }
 
 _ENVIRONMENT = {
-    # Threads that wait for each other spin by default. Beside any other busy process on the same
-    # cores (the embedding engine, the gateway) that costs most of the throughput.
-    EngineKind.LLAMA_CPP: {"OMP_WAIT_POLICY": "passive"},
     # vLLM reports its use to its makers unless told not to; a closed network would see retries.
     EngineKind.VLLM: {"VLLM_NO_USAGE_STATS": "1"},
 }

@@ -49,8 +49,9 @@ def plan_context(
     pool = min(slots * request, max(slots * _TOKENS_A_SLOT, request))
     if shape is not None and shape.token_bytes:
         affordable = int(free_bytes * _SHARE) // shape.token_bytes
-        if asked is None and affordable < request:
-            request = max(affordable, min(_TOKENS_A_SLOT, trained))
+        bounded = max(affordable, min(_TOKENS_A_SLOT, trained))
+        if asked is None and bounded < request:
+            request = bounded
             reason = (
                 f"{trained} tokens would take {trained * shape.token_bytes >> 20} MiB, more than "
                 f"a quarter of the {free_bytes >> 20} MiB that are free; --max-model-len allows it"

@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 
+from sage.config.settings import export
 from sage.errors import ConfigError, EngineStartError, SageError, UnknownKeyError
 from sage.inference.engines.context import plan_context
 from sage.inference.engines.gguf import check_gguf
@@ -181,6 +182,9 @@ def serve(arguments: argparse.Namespace, options: dict[str, str]) -> None:
     Raises:
         SageError: a flag is wrong or the model cannot be loaded.
     """
+    # Threads that wait for each other spin by default. Beside any other busy process on the same
+    # cores (the embedding engine, the gateway) that costs most of the throughput.
+    export("OMP_WAIT_POLICY", "passive")
     import xllamacpp
 
     check_gguf(arguments.model)
