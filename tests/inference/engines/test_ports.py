@@ -29,9 +29,11 @@ def _listener(*words: str) -> Iterator[tuple[int, int]]:
     )
     assert process.stdout is not None
     with process.stdout:
-        yield process.pid, int(process.stdout.readline())
-        process.kill()
-        process.wait()
+        try:
+            yield process.pid, int(process.stdout.readline())
+        finally:
+            process.kill()
+            process.wait()
 
 
 def test_another_program_is_named_with_its_command() -> None:
@@ -63,7 +65,9 @@ def test_a_free_port_is_fine(free_port: int) -> None:
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1", "a b"])
 def test_an_address_of_another_machine_is_not_called_busy(host: str) -> None:
-    """It says what is wrong with the host instead."""
+    """It says what is wrong instead."""
+    with pytest.raises(ConfigError, match="cannot listen on port 8001 for the LLM"):
+        check_port(8001, host, "the LLM", "--port")
     with pytest.raises(ConfigError, match=r"cannot listen on host .* such as 127\.0\.0\.1"):
         check_host(host)
 
