@@ -34,8 +34,8 @@ class EnvironmentConfig:
 
     workers: Workers = Workers.THREAD
     parallelism: int = 1
-    batch_size: int = 1024
-    channel_capacity: int = 4096
+    batch_size: int = 2048
+    channel_capacity: int = 8192
 
     def __post_init__(self) -> None:
         for name in ("parallelism", "batch_size", "channel_capacity"):
