@@ -20,11 +20,13 @@ class Blueprint:
         given: what the user gave.
         args: positional arguments of the constructor.
         kwargs: keyword arguments of the constructor.
+        wrap: makes the object that runs of each object made so.
     """
 
     given: Any
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    wrap: Callable[[Any], Any] | None = None
 
     @property
     def is_class(self) -> bool:
@@ -55,6 +57,10 @@ class Blueprint:
         Raises:
             GraphError: the instance cannot be copied.
         """
+        made = self._made(count, name)
+        return made if self.wrap is None else [self.wrap(each) for each in made]
+
+    def _made(self, count: int, name: str) -> list[Any]:
         if self.is_class:
             return [self.given(*self.args, **self.kwargs) for _ in range(count)]
         if not self.is_instance or count == 1:

@@ -125,6 +125,7 @@ class LocalEnvironment:
         inputs: tuple[int, ...] = (),
         eager: bool = False,
         bounded: bool = True,
+        keyed: bool = False,
     ) -> Node:
         """Add an operator to the graph; streams call this."""
         merged = OperatorOptions.merged(f"{kind.value}()", class_options(blueprint), options)
@@ -136,6 +137,7 @@ class LocalEnvironment:
             inputs=inputs,
             eager=eager,
             bounded=bounded,
+            keyed=keyed,
         )
 
     def _parallelism(self, kind: Kind) -> int:

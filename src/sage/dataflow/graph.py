@@ -16,6 +16,7 @@ class Kind(StrEnum):
     MAP = "map"
     FLATMAP = "flatmap"
     FILTER = "filter"
+    KEYBY = "keyby"
     SINK = "sink"
 
 
@@ -33,6 +34,8 @@ class Node:
         eager: of a source, whether its records are all in memory already, so that reading them
             never waits.
         bounded: of a source, whether None ends it.
+        keyed: whether it reads the (key, record) pairs of a keyby; with several replicas, all
+            records of a key go to the same one.
     """
 
     id: int
@@ -43,6 +46,7 @@ class Node:
     inputs: tuple[int, ...] = ()
     eager: bool = False
     bounded: bool = True
+    keyed: bool = False
 
 
 class Graph:
@@ -67,6 +71,7 @@ class Graph:
         inputs: tuple[int, ...] = (),
         eager: bool = False,
         bounded: bool = True,
+        keyed: bool = False,
     ) -> Node:
         """Add an operator and return it.
 
@@ -77,7 +82,9 @@ class Graph:
             raise GraphError(f"there is already an operator named {name!r}; names are unique")
         unique = name or self.free_name(blueprint.label or kind.value)
         self._names.add(unique)
-        node = Node(len(self._nodes), kind, unique, blueprint, parallelism, inputs, eager, bounded)
+        node = Node(
+            len(self._nodes), kind, unique, blueprint, parallelism, inputs, eager, bounded, keyed
+        )
         self._nodes.append(node)
         return node
 

@@ -38,7 +38,7 @@ from dataclasses import dataclass, field
 from operator import length_hint
 from typing import Any, TypeAlias
 
-from sage.dataflow.graph import Kind
+from sage.dataflow.graph import Kind, Node
 from sage.dataflow.replica import OperatorReplica
 from sage.errors import OperatorError
 
@@ -85,9 +85,9 @@ class RecordLoop:
         self._busy = 0.0
         self._counts: tuple[int, ...] = ()
         self._failed_step: int | None = None
-        kinds = [replica.kind for replica in replicas]
-        self._plain_source = write_loop(kinds, measured=False)
-        self._measured_source = write_loop(kinds, measured=True)
+        nodes = [replica.node for replica in replicas]
+        self._plain_source = write_loop(nodes, measured=False)
+        self._measured_source = write_loop(nodes, measured=True)
         self._plain = self._compile(self._plain_source)
         self._measured = self._compile(self._measured_source)
 
@@ -168,7 +168,9 @@ class RecordLoop:
         filename = f"<dataflow loop{' (measured)' if source.measured else ''}: {names}>"
         # No reference to this object: a job's memory is free as soon as it is let go.
         namespace: dict[str, Any] = {"clock": self._clock}
-        namespace.update({f"f{step}": replica.call for step, replica in enumerate(self._replicas)})
+        for step, replica in enumerate(self._replicas):
+            namespace[f"f{step}"] = replica.call
+            namespace[f"k{step}"] = replica.context.state
         text = source.text
         # Tracebacks show the generated lines.
         linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
@@ -208,16 +210,16 @@ class LoopSource:
             self.steps[len(self.lines)] = step
 
 
-def write_loop(kinds: Sequence[Kind], *, measured: bool) -> LoopSource:
-    """Write the loop for operators of these kinds.
+def write_loop(nodes: Sequence[Node], *, measured: bool) -> LoopSource:
+    """Write the loop for a run of operators.
 
     Args:
-        kinds: map, filter, flatmap, or (last only) sink.
+        nodes: the operators, first to last; a sink can only be the last.
         measured: read the clock after every operator.
     """
     source = LoopSource(measured)
-    counters = [f"n{step}" for step in range(len(kinds))]
-    clocks = [f"s{step}" for step in range(len(kinds))]
+    counters = [f"n{step}" for step in range(len(nodes))]
+    clocks = [f"s{step}" for step in range(len(nodes))]
     source.add(0, "def run(records, loop):")
     source.add(1, f"measured = {measured}")
     source.add(1, f"{' = '.join(counters)} = 0")
@@ -227,10 +229,13 @@ def write_loop(kinds: Sequence[Kind], *, measured: bool) -> LoopSource:
     source.add(1, "try:")
     source.add(2, "for r0 in records:")
     depth, record = 3, "r0"
-    for step, kind in enumerate(kinds):
+    for step, node in enumerate(nodes):
+        if node.keyed:
+            source.add(depth, f"k{step}.key, v{step} = {record}")
+            record = f"v{step}"
         source.records.append(record)
-        depth, record = _write_step(source, step, kind, depth, record)
-    if kinds[-1] is not Kind.SINK:
+        depth, record = _write_step(source, step, node.kind, depth, record)
+    if nodes[-1].kind is not Kind.SINK:
         source.add(depth, f"push({record})")
     source.add(1, "except Exception as error:")
     source.add(2, "raise loop.failure(error, locals()) from error")
@@ -261,6 +266,9 @@ def _write_step(
     _measure(source, depth, f"{result} = {call}", step)
     if kind is Kind.FLATMAP:
         return _write_flatmap(source, step, depth, result)
+    if kind is Kind.KEYBY:
+        source.add(depth, f"{result} = ({result}, {record})")
+        return depth, result
     # `not x` calls the user's __bool__, which may raise; `is None` cannot.
     condition = f"{result} is None" if kind is Kind.MAP else f"not {result}"
     source.add(depth, f"if {condition}:", step)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from sage.dataflow.blueprint import split_arguments
 from sage.dataflow.graph import Kind, Node
+from sage.dataflow.keyed import KeyedStream
 from sage.errors import GraphError, shorten
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ class Stream:
         """Keep the records for which the function is true."""
         return self._add(Kind.FILTER, function, args, kwargs)
 
+    def keyby(self, function: Any, *args: Any, **kwargs: Any) -> KeyedStream:
+        """Give each record the key that the function returns; see `sage.dataflow.keys`."""
+        kwargs.setdefault("name", self._environment.free_name("keyby"))
+        kwargs.setdefault("parallelism", self._node.parallelism)
+        return KeyedStream(self._environment, self._node_of(Kind.KEYBY, function, args, kwargs))
+
     def sink(self, function: Any, *args: Any, **kwargs: Any) -> Self:
         """Give each record to the function; the end of the stream."""
         return self._add(Kind.SINK, function, args, kwargs)
@@ -52,6 +59,11 @@ class Stream:
     def _add(
         self, kind: Kind, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Self:
+        return type(self)(self._environment, self._node_of(kind, function, args, kwargs))
+
+    def _node_of(
+        self, kind: Kind, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Node:
         if self._node.kind is Kind.SINK:
             raise GraphError(f"{self._node.name!r} is a sink: nothing comes out of it")
         blueprint, options = split_arguments(function, args, kwargs, method=kind.value)
@@ -60,8 +72,7 @@ class Stream:
                 f"{kind.value}() got {shorten(function)}; give a callable, an operator with "
                 "execute(), or a class of such"
             )
-        node = self._environment.add_node(kind, blueprint, options, inputs=(self._node.id,))
-        return type(self)(self._environment, node)
+        return self._environment.add_node(kind, blueprint, options, inputs=(self._node.id,))
 
 
 class _Printer:

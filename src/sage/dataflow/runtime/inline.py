@@ -9,6 +9,7 @@ from typing import Any
 
 from sage.dataflow.config import EnvironmentConfig
 from sage.dataflow.loop import RecordFailedError
+from sage.dataflow.output import split_by_key
 from sage.dataflow.pacing import Pacer, idle_wait
 from sage.dataflow.plan import Plan
 from sage.dataflow.source import SourceReader
@@ -125,7 +126,17 @@ class InlineRuntime:
     def _emit(self, replica: StageReplica, records: list[Any]) -> None:
         if records:
             for stage in replica.stage.outputs:
-                self._process(next(self._turns[stage]), records)
+                self._send(stage, records, replica.operators[-1].name)
+
+    def _send(self, stage: int, records: list[Any], operator: str) -> None:
+        if not self._plan.stages[stage].keyed:
+            self._process(next(self._turns[stage]), records)
+            return
+        replicas = self._replicas[stage]
+        for replica, part in zip(
+            replicas, split_by_key(records, len(replicas), operator), strict=True
+        ):
+            self._process(replica, part)
 
     def _close(self) -> None:
         for stage in self._replicas:

@@ -13,7 +13,7 @@ from sage.dataflow.interrupts import interrupts_deferred
 from sage.dataflow.loop import RecordFailedError
 from sage.dataflow.output import Output
 from sage.dataflow.pacing import Pacer, idle_wait
-from sage.dataflow.plan import Plan
+from sage.dataflow.plan import Plan, Stage
 from sage.dataflow.stage import StageReplica
 
 
@@ -42,18 +42,14 @@ class ThreadRuntime:
         self._lock = threading.Lock()
         self._done = threading.Event()
         self._channels = {
-            stage.id: Channel(
-                config.channel_capacity,
-                producers=sum(plan.stages[input_].parallelism for input_ in stage.inputs),
-                consumers=stage.parallelism,
-            )
+            stage.id: make_channels(plan, stage, config.channel_capacity)
             for stage in plan.stages
             if stage.inputs
         }
         self._threads = [
             threading.Thread(
                 target=self._run,
-                args=(replica,),
+                args=(replica, index),
                 name=f"{replica.stage.name}[{index}]",
                 # A user's operator that never returns must not keep the interpreter from ending.
                 daemon=True,
@@ -106,20 +102,21 @@ class ThreadRuntime:
     def cancel(self) -> None:
         """Stop every replica after the batch it works on."""
         self._stopping = True
-        for channel in self._channels.values():
-            channel.close()
+        for channels in self._channels.values():
+            for channel in channels:
+                channel.close()
 
     def _fail(self, error: BaseException) -> None:
         with self._lock:
             self._error = self._error or error
         self.cancel()
 
-    def _run(self, replica: StageReplica) -> None:
-        channels = [self._channels[stage] for stage in replica.stage.outputs]
-        output = Output(channels, self._config.batch_size)
+    def _run(self, replica: StageReplica, index: int) -> None:
+        targets = [self._channels[stage] for stage in replica.stage.outputs]
+        output = Output(replica.operators[-1].name, targets, self._config.batch_size)
         try:
             replica.open()
-            self._feed(replica, output)
+            self._feed(replica, index, output)
             output.put(replica.finish())
         except ChannelClosed:
             pass
@@ -139,16 +136,16 @@ class ThreadRuntime:
         except BaseException as error:  # noqa: BLE001 - as above
             self._fail(error)
 
-    def _feed(self, replica: StageReplica, output: Output) -> None:
+    def _feed(self, replica: StageReplica, index: int, output: Output) -> None:
         if replica.source is None:
-            self._feed_from_channel(replica, output)
+            channels = self._channels[replica.stage.id]
+            self._feed_from_channel(replica, channels[index % len(channels)], output)
         elif replica.source.eager:
             self._feed_from_collection(replica, output)
         else:
             self._feed_from_pulls(replica, output)
 
-    def _feed_from_channel(self, replica: StageReplica, output: Output) -> None:
-        channel = self._channels[replica.stage.id]
+    def _feed_from_channel(self, replica: StageReplica, channel: Channel, output: Output) -> None:
         pacer = Pacer(self._config.batch_size)
         while True:
             try:
@@ -190,3 +187,11 @@ class ThreadRuntime:
             raise
         pacer.worked(len(records), self._clock() - start)
         output.put(emitted)
+
+
+def make_channels(plan: Plan, stage: Stage, capacity: int) -> list[Channel]:
+    """Make the channels that a stage reads: one for all replicas, or one each for a keyed stage."""
+    producers = sum(plan.stages[input_].parallelism for input_ in stage.inputs)
+    if stage.keyed:
+        return [Channel(capacity, producers) for _ in range(stage.parallelism)]
+    return [Channel(capacity, producers, consumers=stage.parallelism)]
