@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sage.dataflow.lifecycle import is_operator
 from sage.dataflow.options import OPTION_NAMES
 from sage.errors import GraphError, shorten
 
@@ -36,7 +37,7 @@ class Blueprint:
     @property
     def is_instance(self) -> bool:
         """Whether it is an operator object, as against a plain callable."""
-        return not self.is_class and callable(getattr(self.given, "execute", None))
+        return not self.is_class and is_operator(self.given)
 
     @property
     def label(self) -> str:
@@ -80,7 +81,7 @@ class Blueprint:
 
 def is_operator_class(given: object) -> bool:
     """Say whether it is a class whose instances are operators."""
-    return inspect.isclass(given) and callable(getattr(given, "execute", None))
+    return inspect.isclass(given) and is_operator(given)
 
 
 def split_arguments(
@@ -136,8 +137,3 @@ def class_options(blueprint: Blueprint) -> Mapping[str, Any]:
     if blueprint.is_instance:
         return getattr(blueprint.given, "operator_options", {})
     return {}
-
-
-def accepts_context(method: Callable[..., Any]) -> bool:
-    """Say whether an ``open`` method takes the context."""
-    return bool(inspect.signature(method).parameters)

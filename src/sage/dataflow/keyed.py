@@ -7,9 +7,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from sage.dataflow.blueprint import accepts_context, split_arguments
+from sage.dataflow.blueprint import split_arguments
 from sage.dataflow.context import RuntimeContext
 from sage.dataflow.graph import Kind, Node
+from sage.dataflow.lifecycle import Wrapper
 from sage.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -80,17 +81,16 @@ class KeyedStream:
         return Stream(self._environment, node)
 
 
-class Reducer:
-    """Runs a reduce function over keyed state.
+class Reducer(Wrapper):
+    """Runs a reduce function over what it has combined by key.
 
     Args:
-        function: the user's callable or operator object.
+        target: the user's callable or operator object.
         emit: when to emit.
     """
 
-    def __init__(self, function: Any, *, emit: Emit) -> None:
-        self._function = function
-        self._combine = getattr(function, "execute", function)
+    def __init__(self, target: Any, *, emit: Emit) -> None:
+        super().__init__(target)
         self._emit = emit
         self._combined: dict[Any, Any] = {}
         self._context: RuntimeContext | None = None
@@ -98,24 +98,16 @@ class Reducer:
     def open(self, context: RuntimeContext) -> None:
         """Open the user's object."""
         self._context = context
-        method = getattr(self._function, "open", None)
-        if method is not None:
-            method(*((context,) if accepts_context(method) else ()))
+        super().open(context)
 
     def execute(self, record: Any) -> Iterable[Any] | None:
         """Combine a record into its key's."""
         assert self._context is not None
         key = self._context.key
         combined = self._combined
-        combined[key] = self._combine(combined[key], record) if key in combined else record
+        combined[key] = self.call(combined[key], record) if key in combined else record
         return (combined[key],) if self._emit == "update" else None
 
     def flush(self) -> Iterable[Any] | None:
         """Emit each key's result, in the order in which the keys came."""
         return self._combined.values() if self._emit == "end" else None
-
-    def close(self) -> None:
-        """Close the user's object."""
-        method = getattr(self._function, "close", None)
-        if method is not None:
-            method()

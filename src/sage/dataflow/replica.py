@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from sage.dataflow.blueprint import accepts_context
 from sage.dataflow.context import RuntimeContext
-from sage.dataflow.functions.base import Function
 from sage.dataflow.graph import Kind, Node
+from sage.dataflow.lifecycle import close_target, is_operator, method_of, open_target
 from sage.dataflow.meter import Meter
 from sage.errors import OperatorError
 
 ENDED = "<end of input>"
 OPENING = "<open>"
 CLOSING = "<close>"
+TIMER = "<timer>"
 
 
 class OperatorReplica:
@@ -35,7 +35,7 @@ class OperatorReplica:
         self.meter = Meter()
         self.context = RuntimeContext(node.name, index, node.parallelism)
         self.target = target
-        self.is_object = callable(getattr(target, "execute", None))
+        self.is_object = is_operator(target)
         self.call: Callable[..., Any] = target.execute if self.is_object else target
         self._opened = False
 
@@ -55,13 +55,8 @@ class OperatorReplica:
         Raises:
             OperatorError: it raised.
         """
-        if isinstance(self.target, Function):
-            self.target.context = self.context
         self._opened = True
-        method = self._method("open")
-        if method is not None:
-            arguments = (self.context,) if accepts_context(method) else ()
-            self._guarded(OPENING, method, *arguments)
+        self._guarded(OPENING, open_target, self.target, self.context)
 
     def flush(self) -> list[Any]:
         """Call the user's ``flush``, if there is one, and return the records it emits.
@@ -69,7 +64,7 @@ class OperatorReplica:
         Raises:
             OperatorError: it raised.
         """
-        method = self._method("flush")
+        method = method_of(self.target, "flush")
         if method is None:
             return []
         records: list[Any] = self._guarded(ENDED, self._flushed, method)
@@ -82,21 +77,30 @@ class OperatorReplica:
         Raises:
             OperatorError: it raised.
         """
-        method = self._method("close")
-        if self._opened and method is not None:
+        if self._opened:
             self._opened = False
-            self._guarded(CLOSING, method)
+            self._guarded(CLOSING, close_target, self.target)
+
+    def next_timer(self) -> float | None:
+        """Return when the operator wants to be woken, in seconds of the runtime's clock."""
+        due: float | None = getattr(self.target, "due", None)
+        return due
+
+    def fire(self) -> list[Any]:
+        """Wake the operator and return the records it emits.
+
+        Raises:
+            OperatorError: it raised.
+        """
+        records: list[Any] = self._guarded(TIMER, self.target.wake)
+        self.meter.records_out += len(records)
+        return records
 
     def _flushed(self, method: Callable[[], Any]) -> list[Any]:
         value = method()
         if value is None or self.kind in (Kind.SINK, Kind.FILTER):
             return []
         return list(_iterable(value)) if self.kind is Kind.FLATMAP else [value]
-
-    def _method(self, name: str) -> Callable[..., Any] | None:
-        # A plain callable may well be a file object's method; only operators have a life cycle.
-        method = getattr(self.target, name, None) if self.is_object else None
-        return method if callable(method) else None
 
     def _guarded(self, record: str, function: Callable[..., Any], *arguments: Any) -> Any:
         try:

@@ -28,6 +28,7 @@ class StageReplica:
         self.stage = stage
         self.operators = operators
         self._profile = profile
+        self._timed = [op for op in operators if hasattr(op.target, "due")]
         has_source = operators[0].kind is Kind.SOURCE
         self.source = SourceReader(operators[0]) if has_source else None
         self._loop = self._loop_from(1 if has_source else 0)
@@ -57,9 +58,29 @@ class StageReplica:
         """
         emitted: list[Any] = []
         for position, operator in enumerate(self.operators):
-            records = operator.flush()
-            loop = self._loop_from(position + 1) if records else None
-            emitted += loop.process(records) if loop else records
+            emitted += self._after(position, operator.flush())
+        return emitted
+
+    @property
+    def has_timers(self) -> bool:
+        """Whether an operator may want to be woken."""
+        return bool(self._timed)
+
+    def next_timer(self) -> float | None:
+        """Return when the next operator wants to be woken, in seconds of the runtime's clock."""
+        return min(filter(None, (op.next_timer() for op in self._timed)), default=None)
+
+    def fire(self, now: float) -> list[Any]:
+        """Wake the operators whose time has come and return what leaves the stage thereby.
+
+        Raises:
+            OperatorError: an operator raised.
+        """
+        emitted: list[Any] = []
+        for position, operator in enumerate(self.operators):
+            due = operator.next_timer()
+            if due is not None and due <= now:
+                emitted += self._after(position, operator.fire())
         return emitted
 
     def close(self) -> None:
@@ -76,6 +97,11 @@ class StageReplica:
                 failure = failure or error
         if failure is not None:
             raise failure
+
+    def _after(self, position: int, records: list[Any]) -> list[Any]:
+        """Take what one operator emitted by itself through those after it."""
+        loop = self._loop_from(position + 1) if records else None
+        return loop.process(records) if loop else records
 
     def _loop_from(self, position: int) -> RecordLoop | None:
         operators = self.operators[position:]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
+from sage.dataflow.batching import Batcher, estimate_tokens
 from sage.dataflow.blueprint import split_arguments
 from sage.dataflow.graph import Kind, Node
 from sage.dataflow.keyed import KeyedStream
@@ -40,6 +42,30 @@ class Stream:
     def filter(self, function: Any, *args: Any, **kwargs: Any) -> Self:
         """Keep the records for which the function is true."""
         return self._add(Kind.FILTER, function, args, kwargs)
+
+    def batch(
+        self,
+        size: int,
+        timeout: float | None = None,
+        *,
+        max_tokens: int | None = None,
+        tokens: Callable[[Any], int] = estimate_tokens,
+        **options: Any,
+    ) -> Self:
+        """Gather records into lists.
+
+        Args:
+            size: most records of a list.
+            timeout: seconds that the first record of a list waits at most, by a timer; None waits
+                for a full list, or the end of the input.
+            max_tokens: most tokens of a list; a record with more makes a list of its own.
+            tokens: counts a record's tokens; by default a quarter of a text's characters.
+            options: the operator's options.
+        """
+        options.setdefault("name", self._environment.free_name("batch"))
+        arguments = {"size": size, "timeout": timeout, "max_tokens": max_tokens, "tokens": tokens}
+        Batcher(**arguments)  # type: ignore[arg-type]  # wrong values fail here, not in a replica
+        return self._add(Kind.FLATMAP, Batcher, (), {**arguments, **options})
 
     def keyby(self, function: Any, *args: Any, **kwargs: Any) -> KeyedStream:
         """Give each record the key that the function returns; see `sage.dataflow.keys`."""

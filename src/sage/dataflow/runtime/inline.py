@@ -36,6 +36,7 @@ class InlineRuntime:
     ) -> None:
         self._plan = plan
         self._replicas = replicas
+        self._timed = [replica for stage in replicas for replica in stage if replica.has_timers]
         self._turns = [cycle(stage) for stage in replicas]
         self._config = config
         self._clock = clock
@@ -91,6 +92,7 @@ class InlineRuntime:
         """Advance every source in turn until all have ended."""
         idle_since: float | None = None
         while feeds and not self._stopping:
+            self._wake_all()
             # None: the source has ended; otherwise, whether it gave records.
             steps = [(feed, next(feed, None)) for feed in feeds]
             feeds = [feed for feed, gave in steps if gave is not None]
@@ -99,6 +101,12 @@ class InlineRuntime:
             else:
                 idle_since = idle_since or self._clock()
                 time.sleep(idle_wait(self._clock() - idle_since))
+
+    def _wake_all(self) -> None:
+        for replica in self._timed:
+            due = replica.next_timer()
+            if due is not None and due <= self._clock():
+                self._emit(replica, replica.fire(self._clock()))
 
     def _feed(self, replica: StageReplica, source: SourceReader) -> Iterator[bool]:
         """Move some records at each step; yield whether there were any."""

@@ -148,11 +148,15 @@ class ThreadRuntime:
     def _feed_from_channel(self, replica: StageReplica, channel: Channel, output: Output) -> None:
         pacer = Pacer(self._config.batch_size)
         while True:
+            due = replica.next_timer()
+            timeout = None if due is None else max(due - self._clock(), 0.0)
             try:
-                records = channel.take(pacer.limit)
+                records = channel.take(pacer.limit, timeout)
             except EndOfStream:
                 return
-            self._process(replica, records, output, pacer)
+            if records:
+                self._process(replica, records, output, pacer)
+            self._wake(replica, output)
 
     def _feed_from_collection(self, replica: StageReplica, output: Output) -> None:
         assert replica.source is not None
@@ -162,6 +166,7 @@ class ThreadRuntime:
             if not records:
                 return
             self._process(replica, records, output, pacer)
+            self._wake(replica, output)
 
     def _feed_from_pulls(self, replica: StageReplica, output: Output) -> None:
         assert replica.source is not None
@@ -175,6 +180,11 @@ class ThreadRuntime:
                 time.sleep(idle_wait(self._clock() - idle_since))
             if self._stopping:
                 return
+
+    def _wake(self, replica: StageReplica, output: Output) -> None:
+        due = replica.next_timer()
+        if due is not None and due <= self._clock():
+            output.put(replica.fire(self._clock()))
 
     def _process(
         self, replica: StageReplica, records: Sequence[Any], output: Output, pacer: Pacer
