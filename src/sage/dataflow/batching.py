@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from sage.dataflow.options import check_count
+from sage.dataflow.checks import check_count
+from sage.dataflow.lifecycle import Timed
 from sage.errors import ConfigError
 
 CHARACTERS_PER_TOKEN = 4
@@ -26,7 +27,7 @@ def estimate_tokens(record: Any) -> int:
     return max(1, -(-len(record) // CHARACTERS_PER_TOKEN))
 
 
-class Batcher:
+class Batcher(Timed):
     """Emits lists of records.
 
     A list is emitted when it is full, when the next record's tokens would not fit, when its first
@@ -38,9 +39,6 @@ class Batcher:
         max_tokens: most tokens of a list; a record with more makes a list of its own.
         tokens: counts the tokens of a record.
         clock: seconds, the same as the runtime's.
-
-    Attributes:
-        due: when the timer is to fire, or None while there is nothing to emit.
     """
 
     def __init__(
@@ -62,7 +60,6 @@ class Batcher:
         self._clock = clock
         self._held: list[Any] = []
         self._held_tokens = 0
-        self.due: float | None = None
 
     def execute(self, record: Any) -> list[list[Any]] | None:
         """Hold a record; return the lists that are complete thereby."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
-from sage.dataflow.options import check_count
+from sage.dataflow.checks import check_count
 from sage.errors import ConfigError, UnknownKeyError
 
 

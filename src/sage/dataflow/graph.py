@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sage.dataflow.blueprint import Blueprint
+from sage.dataflow.options import OperatorOptions
 from sage.errors import GraphError
 
 
@@ -36,6 +37,7 @@ class Node:
         bounded: of a source, whether None ends it.
         keyed: whether it reads the (key, record) pairs of a keyby; with several replicas, all
             records of a key go to the same one.
+        options: what else was said of it.
     """
 
     id: int
@@ -47,6 +49,7 @@ class Node:
     eager: bool = False
     bounded: bool = True
     keyed: bool = False
+    options: OperatorOptions = field(default_factory=OperatorOptions)
 
 
 class Graph:
@@ -72,6 +75,7 @@ class Graph:
         eager: bool = False,
         bounded: bool = True,
         keyed: bool = False,
+        options: OperatorOptions,
     ) -> Node:
         """Add an operator and return it.
 
@@ -83,7 +87,16 @@ class Graph:
         unique = name or self.free_name(blueprint.label or kind.value)
         self._names.add(unique)
         node = Node(
-            len(self._nodes), kind, unique, blueprint, parallelism, inputs, eager, bounded, keyed
+            id=len(self._nodes),
+            kind=kind,
+            name=unique,
+            blueprint=blueprint,
+            parallelism=parallelism,
+            inputs=inputs,
+            eager=eager,
+            bounded=bounded,
+            keyed=keyed,
+            options=options,
         )
         self._nodes.append(node)
         return node

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,20 @@ def close_target(target: object) -> None:
     method = method_of(target, "close")
     if method is not None:
         method()
+
+
+class Timed(ABC):
+    """An operator that is woken by a timer.
+
+    Attributes:
+        due: when to wake it, in seconds of the runtime's clock; None for not at all.
+    """
+
+    due: float | None = None
+
+    @abstractmethod
+    def wake(self) -> list[Any]:
+        """Return the records to emit, the timer having come."""
 
 
 class Wrapper:

@@ -7,7 +7,8 @@ from typing import Any
 
 from sage.dataflow.context import RuntimeContext
 from sage.dataflow.graph import Kind, Node
-from sage.dataflow.lifecycle import close_target, is_operator, method_of, open_target
+from sage.dataflow.guard import Guard, JobServices
+from sage.dataflow.lifecycle import Timed, close_target, is_operator, method_of, open_target
 from sage.dataflow.meter import Meter
 from sage.errors import OperatorError
 
@@ -24,13 +25,16 @@ class OperatorReplica:
         node: the operator.
         target: the user's object or callable.
         index: this replica's number, from 0.
+        services: of the job.
 
     Attributes:
         target: the same.
         is_object: whether it has an ``execute``, as against a plain callable or iterable.
     """
 
-    def __init__(self, node: Node, target: Any, index: int) -> None:
+    def __init__(
+        self, node: Node, target: Any, index: int, services: JobServices | None = None
+    ) -> None:
         self.node = node
         self.meter = Meter()
         self.context = RuntimeContext(node.name, index, node.parallelism)
@@ -38,6 +42,9 @@ class OperatorReplica:
         self.is_object = is_operator(target)
         self.call: Callable[..., Any] = target.execute if self.is_object else target
         self._opened = False
+        if node.options.handles_errors:
+            self.guard = Guard(node, self.call, self.meter, services or JobServices())
+            self.call = self.guard
 
     @property
     def name(self) -> str:
@@ -83,8 +90,7 @@ class OperatorReplica:
 
     def next_timer(self) -> float | None:
         """Return when the operator wants to be woken, in seconds of the runtime's clock."""
-        due: float | None = getattr(self.target, "due", None)
-        return due
+        return self.target.due if isinstance(self.target, Timed) else None
 
     def fire(self) -> list[Any]:
         """Wake the operator and return the records it emits.
@@ -92,6 +98,7 @@ class OperatorReplica:
         Raises:
             OperatorError: it raised.
         """
+        assert isinstance(self.target, Timed)
         records: list[Any] = self._guarded(TIMER, self.target.wake)
         self.meter.records_out += len(records)
         return records

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from sage.dataflow.graph import Kind
+from sage.dataflow.guard import JobServices
+from sage.dataflow.lifecycle import Timed
 from sage.dataflow.loop import RecordLoop
 from sage.dataflow.plan import Plan, Stage
 from sage.dataflow.replica import OperatorReplica
@@ -28,7 +30,7 @@ class StageReplica:
         self.stage = stage
         self.operators = operators
         self._profile = profile
-        self._timed = [op for op in operators if hasattr(op.target, "due")]
+        self._timed = [op for op in operators if isinstance(op.target, Timed)]
         has_source = operators[0].kind is Kind.SOURCE
         self.source = SourceReader(operators[0]) if has_source else None
         self._loop = self._loop_from(1 if has_source else 0)
@@ -108,23 +110,25 @@ class StageReplica:
         return RecordLoop(operators, measure_all=self._profile) if operators else None
 
 
-def build_replicas(plan: Plan, *, profile: bool = False) -> list[list[StageReplica]]:
+def build_replicas(
+    plan: Plan, services: JobServices, *, profile: bool = False
+) -> list[list[StageReplica]]:
     """Make every stage's replicas; the user's classes are constructed and instances copied here.
 
     Raises:
         GraphError: an instance cannot be copied.
     """
-    return [_build_stage(stage, profile) for stage in plan.stages]
+    return [_build_stage(stage, services, profile) for stage in plan.stages]
 
 
-def _build_stage(stage: Stage, profile: bool) -> list[StageReplica]:
+def _build_stage(stage: Stage, services: JobServices, profile: bool) -> list[StageReplica]:
     count = stage.parallelism
     targets = [node.blueprint.replicas(count, node.name) for node in stage.nodes]
     return [
         StageReplica(
             stage,
             [
-                OperatorReplica(node, made[index], index)
+                OperatorReplica(node, made[index], index, services)
                 for node, made in zip(stage.nodes, targets, strict=True)
             ],
             profile=profile,

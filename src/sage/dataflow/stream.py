@@ -25,6 +25,9 @@ class Stream:
     - ``name``: for metrics, errors and the plan; by default that of the class or function.
     - ``parallelism``: replicas, by default the environment's. An instance is copied for each when
       there are several. Records keep their order through operators of parallelism 1.
+    - ``retry``: attempts for a record on which it raises, or a `RetryPolicy`.
+    - ``on_error``: after those, "raise" stops the job, "skip" counts the record as failed and goes
+      on, "dead_letter" also puts it among the job's dead letters.
     """
 
     def __init__(self, environment: LocalEnvironment, node: Node) -> None:

@@ -8,6 +8,7 @@ from itertools import cycle
 from typing import Any
 
 from sage.dataflow.config import EnvironmentConfig
+from sage.dataflow.guard import JobServices
 from sage.dataflow.loop import RecordFailedError
 from sage.dataflow.output import split_by_key
 from sage.dataflow.pacing import Pacer, idle_wait
@@ -23,6 +24,7 @@ class InlineRuntime:
         plan: what to run.
         replicas: every stage's replicas; batches go to them in turn.
         config: size of batches.
+        services: of the job.
         clock: seconds.
     """
 
@@ -31,6 +33,7 @@ class InlineRuntime:
         plan: Plan,
         replicas: Sequence[Sequence[StageReplica]],
         config: EnvironmentConfig,
+        services: JobServices,
         *,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -39,6 +42,7 @@ class InlineRuntime:
         self._timed = [replica for stage in replicas for replica in stage if replica.has_timers]
         self._turns = [cycle(stage) for stage in replicas]
         self._config = config
+        self._services = services
         self._clock = clock
         self._stopping = False
         self._error: BaseException | None = None
@@ -72,6 +76,7 @@ class InlineRuntime:
     def cancel(self) -> None:
         """The same as `stop`: nothing is queued anywhere."""
         self._stopping = True
+        self._services.cancelled.set()
 
     def _run(self) -> None:
         for stage in self._replicas:

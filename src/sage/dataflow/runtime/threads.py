@@ -9,6 +9,7 @@ from typing import Any
 
 from sage.dataflow.channel import Channel, ChannelClosed, EndOfStream
 from sage.dataflow.config import EnvironmentConfig
+from sage.dataflow.guard import JobServices
 from sage.dataflow.interrupts import interrupts_deferred
 from sage.dataflow.loop import RecordFailedError
 from sage.dataflow.output import Output
@@ -24,6 +25,7 @@ class ThreadRuntime:
         plan: what to run.
         replicas: every stage's replicas.
         config: sizes of batches and channels.
+        services: of the job.
         clock: seconds.
     """
 
@@ -32,10 +34,12 @@ class ThreadRuntime:
         plan: Plan,
         replicas: Sequence[Sequence[StageReplica]],
         config: EnvironmentConfig,
+        services: JobServices,
         *,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._config = config
+        self._services = services
         self._clock = clock
         self._stopping = False
         self._error: BaseException | None = None
@@ -102,6 +106,7 @@ class ThreadRuntime:
     def cancel(self) -> None:
         """Stop every replica after the batch it works on."""
         self._stopping = True
+        self._services.cancelled.set()
         for channels in self._channels.values():
             for channel in channels:
                 channel.close()
