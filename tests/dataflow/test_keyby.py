@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sage.dataflow import KeyByFunction, LocalEnvironment, MapFunction, RuntimeContext
-from sage.errors import ConfigError, OperatorError
+from sage.errors import ConfigError, GraphError, OperatorError
 
 WORDS = ["b", "a", "", "b", "c", "b", "a", ""] * 50
 
@@ -147,3 +147,13 @@ def test_explain_names_the_channels_by_key() -> None:
     env = LocalEnvironment()
     env.from_collection([uuid.uuid4()]).keyby(str).map(str, parallelism=2).sink(print)
     assert "channels by key → stage 1" in env.explain()
+
+
+def test_async_operators_are_refused() -> None:
+    """Keyed state has one key at a time, so an operator with many records in flight has none."""
+
+    async def fetch(record: int) -> int:
+        return record
+
+    with pytest.raises(GraphError, match=r"fetch is async.*before keyby"):
+        LocalEnvironment().from_collection([1]).keyby(str).map(fetch)

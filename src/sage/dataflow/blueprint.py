@@ -40,6 +40,14 @@ class Blueprint:
         return not self.is_class and is_operator(self.given)
 
     @property
+    def is_async(self) -> bool:
+        """Whether it is run by awaiting it."""
+        call = self.given.execute if is_operator(self.given) else self.given
+        return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(
+            getattr(call, "__call__", None)  # noqa: B004 - an object's own, not whether it has one
+        )
+
+    @property
     def label(self) -> str:
         """The operator's default name; empty when it has none of its own."""
         if self.is_class:

@@ -51,6 +51,11 @@ class Node:
     keyed: bool = False
     options: OperatorOptions = field(default_factory=OperatorOptions)
 
+    @property
+    def is_async(self) -> bool:
+        """Whether it is a coroutine function, run on an event loop."""
+        return self.kind is not Kind.SOURCE and self.blueprint.is_async
+
 
 class Graph:
     """Operators in the order they were added; an operator's inputs come before it."""

@@ -11,7 +11,7 @@ from sage.dataflow.blueprint import split_arguments
 from sage.dataflow.context import RuntimeContext
 from sage.dataflow.graph import Kind, Node
 from sage.dataflow.lifecycle import Wrapper
-from sage.errors import ConfigError
+from sage.errors import ConfigError, GraphError
 
 if TYPE_CHECKING:
     from sage.dataflow.environment import LocalEnvironment
@@ -75,6 +75,11 @@ class KeyedStream:
         from sage.dataflow.stream import Stream
 
         blueprint, options = split_arguments(function, args, kwargs, method=kind.value)
+        if blueprint.is_async:
+            raise GraphError(
+                f"{blueprint.label or kind.value} is async, and keyed operators run one record at "
+                "a time; put the async operator before keyby()"
+            )
         node = self._environment.add_node(
             kind, replace(blueprint, wrap=wrap), options, inputs=(self._node.id,), keyed=True
         )

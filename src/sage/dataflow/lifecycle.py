@@ -26,20 +26,28 @@ def method_of(target: object, name: str) -> Callable[..., Any] | None:
     return method if callable(method) else None
 
 
-def open_target(target: object, context: RuntimeContext) -> None:
-    """Give an operator its context and call its ``open``, which may leave the argument out."""
+def open_target(target: object, context: RuntimeContext) -> Any:
+    """Give an operator its context and call its ``open``, which may leave the argument out.
+
+    Returns:
+        what it returned: a coroutine when it is async.
+    """
     if isinstance(target, Function):
         target.context = context
     method = method_of(target, "open")
-    if method is not None:
-        method(*((context,) if inspect.signature(method).parameters else ()))
+    if method is None:
+        return None
+    return method(*((context,) if inspect.signature(method).parameters else ()))
 
 
-def close_target(target: object) -> None:
-    """Call an operator's ``close``."""
+def close_target(target: object) -> Any:
+    """Call an operator's ``close``.
+
+    Returns:
+        what it returned: a coroutine when it is async.
+    """
     method = method_of(target, "close")
-    if method is not None:
-        method()
+    return None if method is None else method()
 
 
 class Timed(ABC):

@@ -31,15 +31,20 @@ class OperatorOptions:
         on_error: "raise" stops the job; "skip" counts the record as failed and goes on;
             "dead_letter" also hands it to the job's dead letters.
         retry: how to try a record again before that: a `RetryPolicy`, or the number of attempts.
+        concurrency: of an async operator, records in flight at once in each replica; by default 64.
+        ordered: of an async operator, whether results keep the order of their records.
     """
 
     name: str | None = None
     parallelism: int | None = None
     on_error: OnError = OnError.RAISE
     retry: RetryPolicy | None = None
+    concurrency: int | None = None
+    ordered: bool = True
 
     def __post_init__(self) -> None:
         check_count("parallelism", self.parallelism)
+        check_count("concurrency", self.concurrency)
         if self.name is not None and (not isinstance(self.name, str) or not self.name):
             raise ConfigError(f"name is {self.name!r}; give a text that is not empty")
 

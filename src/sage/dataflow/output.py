@@ -31,6 +31,11 @@ class Output:
         self._only = targets[0][0] if shared else None
         self._open: deque[Any] = self._only.open_batch() if self._only else deque()
 
+    @property
+    def full(self) -> bool:
+        """Whether `put` would wait."""
+        return any(channel.full for channels in self._targets for channel in channels)
+
     def put(self, records: list[Any]) -> None:
         """Give a list, waiting while a channel is full.
 

@@ -87,6 +87,8 @@ def _fusable_input(graph: Graph, node: Node) -> Node | None:
     upstream = graph.nodes[node.inputs[0]]
     if len(graph.consumers(upstream)) > 1 or upstream.parallelism != node.parallelism:
         return None
+    if node.is_async:
+        return None
     if node.keyed and node.parallelism > 1:
         return None
     # A source that may wait for its next record must not keep those it has given from moving on.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+import inspect
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from sage.dataflow.context import RuntimeContext
@@ -29,6 +31,7 @@ class OperatorReplica:
 
     Attributes:
         target: the same.
+        event_loop: where an async operator runs; the stage that it belongs to sets it.
         is_object: whether it has an ``execute``, as against a plain callable or iterable.
     """
 
@@ -41,7 +44,9 @@ class OperatorReplica:
         self.target = target
         self.is_object = is_operator(target)
         self.call: Callable[..., Any] = target.execute if self.is_object else target
+        self.event_loop: asyncio.Runner | None = None
         self._opened = False
+        self.guard: Guard | None = None
         if node.options.handles_errors:
             self.guard = Guard(node, self.call, self.meter, services or JobServices())
             self.call = self.guard
@@ -64,6 +69,12 @@ class OperatorReplica:
         """
         self._opened = True
         self._guarded(OPENING, open_target, self.target, self.context)
+
+    async def awaited(self, record: Any) -> Any:
+        """Await the operator, which is a coroutine function, on a record."""
+        if self.guard is not None:
+            return await self.guard.awaited(record)
+        return await self.call(record)
 
     def flush(self) -> list[Any]:
         """Call the user's ``flush``, if there is one, and return the records it emits.
@@ -109,9 +120,19 @@ class OperatorReplica:
             return []
         return list(_iterable(value)) if self.kind is Kind.FLATMAP else [value]
 
+    def _awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        if self.event_loop is None:
+            coroutine.close()
+            raise TypeError(
+                "its open, flush or close is async, but its execute is not: only an operator with "
+                "`async def execute` has an event loop"
+            )
+        return self.event_loop.run(coroutine)
+
     def _guarded(self, record: str, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return function(*arguments)
+            value = function(*arguments)
+            return self._awaited(value) if inspect.iscoroutine(value) else value
         except Exception as error:
             self.meter.failed += record == ENDED
             raise OperatorError(self.name, record, error) from error

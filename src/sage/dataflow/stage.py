@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from sage.dataflow.asynchronous import work
 from sage.dataflow.graph import Kind
 from sage.dataflow.guard import JobServices
 from sage.dataflow.lifecycle import Timed
-from sage.dataflow.loop import RecordLoop
+from sage.dataflow.loop import RecordFailedError, RecordLoop
 from sage.dataflow.plan import Plan, Stage
 from sage.dataflow.replica import OperatorReplica
 from sage.dataflow.source import SourceReader
@@ -33,7 +35,13 @@ class StageReplica:
         self._timed = [op for op in operators if isinstance(op.target, Timed)]
         has_source = operators[0].kind is Kind.SOURCE
         self.source = SourceReader(operators[0]) if has_source else None
-        self._loop = self._loop_from(1 if has_source else 0)
+        self._loop = self._loop_from(1 if has_source or self.is_async else 0)
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine on the event loop of a stage whose first operator is async."""
+        event_loop = self.operators[0].event_loop
+        assert event_loop is not None
+        return event_loop.run(coroutine)
 
     def open(self) -> None:
         """Open every operator.
@@ -41,8 +49,23 @@ class StageReplica:
         Raises:
             OperatorError: one of them raised.
         """
+        if self.is_async:
+            self.operators[0].event_loop = asyncio.Runner()
         for operator in self.operators:
             operator.open()
+
+    @property
+    def is_async(self) -> bool:
+        """Whether its first operator is a coroutine function."""
+        return self.operators[0].node.is_async
+
+    def after_head(self, records: list[Any]) -> list[Any]:
+        """Take what the first operator emitted through the others.
+
+        Raises:
+            RecordFailedError: an operator raised.
+        """
+        return self._loop.process(records) if self._loop and records else records
 
     def process(self, records: Sequence[Any]) -> list[Any]:
         """Take a batch through the operators and return what the last one emits.
@@ -50,7 +73,17 @@ class StageReplica:
         Raises:
             RecordFailedError: an operator raised.
         """
+        if self.is_async:
+            return self._process_async(records)
         return self._loop.process(records) if self._loop else list(records)
+
+    def _process_async(self, records: Sequence[Any]) -> list[Any]:
+        try:
+            emitted: list[Any] = self.run(work(self.operators[0], records))
+        except RecordFailedError as failure:
+            failure.done = self.after_head(failure.done)
+            raise
+        return self.after_head(emitted)
 
     def finish(self) -> list[Any]:
         """Flush the operators, first to last, and return what leaves the stage thereby.
@@ -97,6 +130,9 @@ class StageReplica:
                 operator.close()
             except OperatorError as error:
                 failure = failure or error
+        event_loop = self.operators[0].event_loop
+        if event_loop is not None:
+            event_loop.close()
         if failure is not None:
             raise failure
 

@@ -25,6 +25,8 @@ class Stream:
     - ``name``: for metrics, errors and the plan; by default that of the class or function.
     - ``parallelism``: replicas, by default the environment's. An instance is copied for each when
       there are several. Records keep their order through operators of parallelism 1.
+    - ``concurrency`` and ``ordered``, when the function or ``execute`` is ``async def``: how many
+      records are in flight at once in each replica (64), and whether results keep their order.
     - ``retry``: attempts for a record on which it raises, or a `RetryPolicy`.
     - ``on_error``: after those, "raise" stops the job, "skip" counts the record as failed and goes
       on, "dead_letter" also puts it among the job's dead letters.

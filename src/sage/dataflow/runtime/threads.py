@@ -15,6 +15,7 @@ from sage.dataflow.loop import RecordFailedError
 from sage.dataflow.output import Output
 from sage.dataflow.pacing import Pacer, idle_wait
 from sage.dataflow.plan import Plan, Stage
+from sage.dataflow.runtime.async_feed import AsyncFeed
 from sage.dataflow.stage import StageReplica
 
 
@@ -144,7 +145,11 @@ class ThreadRuntime:
     def _feed(self, replica: StageReplica, index: int, output: Output) -> None:
         if replica.source is None:
             channels = self._channels[replica.stage.id]
-            self._feed_from_channel(replica, channels[index % len(channels)], output)
+            channel = channels[index % len(channels)]
+            if replica.is_async:
+                replica.run(AsyncFeed(replica, channel, output).run())
+            else:
+                self._feed_from_channel(replica, channel, output)
         elif replica.source.eager:
             self._feed_from_collection(replica, output)
         else:
