@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
-from sage.dataflow.options import check_count
+from sage.dataflow.checks import check_count
 from sage.errors import ConfigError, UnknownKeyError
 
 
@@ -34,8 +34,8 @@ class EnvironmentConfig:
 
     workers: Workers = Workers.THREAD
     parallelism: int = 1
-    batch_size: int = 1024
-    channel_capacity: int = 4096
+    batch_size: int = 2048
+    channel_capacity: int = 8192
 
     def __post_init__(self) -> None:
         for name in ("parallelism", "batch_size", "channel_capacity"):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
+
+from sage.dataflow.state import KeyedState
 
 
 class OperatorMetrics:
@@ -32,12 +35,23 @@ class RuntimeContext:
         parallelism: how many replicas there are.
         logger: the operator's logger, ``sage.dataflow.<name>``.
         metrics: counters of this replica.
+        state: what this replica keeps by key, after ``keyby``.
     """
 
     name: str
     index: int = 0
     parallelism: int = 1
     metrics: OperatorMetrics = field(default_factory=OperatorMetrics)
+    state: KeyedState = field(default_factory=KeyedState)
+
+    @property
+    def key(self) -> Any:
+        """The key of the record at hand.
+
+        Raises:
+            DataflowError: the stream is not keyed.
+        """
+        return self.state.current_key()
 
     @property
     def logger(self) -> logging.Logger:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
+from sage.dataflow.batching import Batcher, estimate_tokens
 from sage.dataflow.blueprint import split_arguments
 from sage.dataflow.graph import Kind, Node
+from sage.dataflow.keyed import KeyedStream
 from sage.errors import GraphError, shorten
 
 if TYPE_CHECKING:
@@ -22,6 +25,11 @@ class Stream:
     - ``name``: for metrics, errors and the plan; by default that of the class or function.
     - ``parallelism``: replicas, by default the environment's. An instance is copied for each when
       there are several. Records keep their order through operators of parallelism 1.
+    - ``concurrency`` and ``ordered``, when the function or ``execute`` is ``async def``: how many
+      records are in flight at once in each replica (64), and whether results keep their order.
+    - ``retry``: attempts for a record on which it raises, or a `RetryPolicy`.
+    - ``on_error``: after those, "raise" stops the job, "skip" counts the record as failed and goes
+      on, "dead_letter" also puts it among the job's dead letters.
     """
 
     def __init__(self, environment: LocalEnvironment, node: Node) -> None:
@@ -40,6 +48,36 @@ class Stream:
         """Keep the records for which the function is true."""
         return self._add(Kind.FILTER, function, args, kwargs)
 
+    def batch(
+        self,
+        size: int,
+        timeout: float | None = None,
+        *,
+        max_tokens: int | None = None,
+        tokens: Callable[[Any], int] = estimate_tokens,
+        **options: Any,
+    ) -> Self:
+        """Gather records into lists.
+
+        Args:
+            size: most records of a list.
+            timeout: seconds that the first record of a list waits at most, by a timer; None waits
+                for a full list, or the end of the input.
+            max_tokens: most tokens of a list; a record with more makes a list of its own.
+            tokens: counts a record's tokens; by default a quarter of a text's characters.
+            options: the operator's options.
+        """
+        options.setdefault("name", self._environment.free_name("batch"))
+        arguments = {"size": size, "timeout": timeout, "max_tokens": max_tokens, "tokens": tokens}
+        Batcher(**arguments)  # type: ignore[arg-type]  # wrong values fail here, not in a replica
+        return self._add(Kind.FLATMAP, Batcher, (), {**arguments, **options})
+
+    def keyby(self, function: Any, *args: Any, **kwargs: Any) -> KeyedStream:
+        """Give each record the key that the function returns; see `sage.dataflow.keys`."""
+        kwargs.setdefault("name", self._environment.free_name("keyby"))
+        kwargs.setdefault("parallelism", self._node.parallelism)
+        return KeyedStream(self._environment, self._node_of(Kind.KEYBY, function, args, kwargs))
+
     def sink(self, function: Any, *args: Any, **kwargs: Any) -> Self:
         """Give each record to the function; the end of the stream."""
         return self._add(Kind.SINK, function, args, kwargs)
@@ -52,6 +90,11 @@ class Stream:
     def _add(
         self, kind: Kind, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Self:
+        return type(self)(self._environment, self._node_of(kind, function, args, kwargs))
+
+    def _node_of(
+        self, kind: Kind, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Node:
         if self._node.kind is Kind.SINK:
             raise GraphError(f"{self._node.name!r} is a sink: nothing comes out of it")
         blueprint, options = split_arguments(function, args, kwargs, method=kind.value)
@@ -60,8 +103,7 @@ class Stream:
                 f"{kind.value}() got {shorten(function)}; give a callable, an operator with "
                 "execute(), or a class of such"
             )
-        node = self._environment.add_node(kind, blueprint, options, inputs=(self._node.id,))
-        return type(self)(self._environment, node)
+        return self._environment.add_node(kind, blueprint, options, inputs=(self._node.id,))
 
 
 class _Printer:
