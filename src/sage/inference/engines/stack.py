@@ -21,10 +21,10 @@ import uvicorn
 from sage.config.lock import exclusive_now
 from sage.config.paths import UserPaths, user_paths
 from sage.config.settings import load_settings
-from sage.errors import AlreadyRunningError, EngineError, PortInUseError
+from sage.errors import AlreadyRunningError, EngineError
 from sage.inference.engines.control import clear_stale
+from sage.inference.engines.listeners import listen
 from sage.inference.engines.plan import StackConfig, StackPlan, plan_stack
-from sage.inference.engines.ports import port_holder
 from sage.inference.engines.spec import EngineSpec, base_url
 from sage.inference.engines.state import (
     RunningEngine,
@@ -116,8 +116,9 @@ class Stack:
         if left:
             logger.warning("ended %d engines that had outlived their stack", left)
         self._plan = plan_stack(self.config, self.paths, load_settings())
-        listener = _listen(self._plan)
-        self._resources.callback(listener.close)
+        listeners = listen(self._plan.host, self._plan.gateway_port)
+        for listener in listeners:
+            self._resources.callback(listener.close)
         self._gateway = Gateway()
         self._resources.push_async_callback(self._gateway.aclose)
         self._supervisor = Supervisor(
@@ -132,7 +133,7 @@ class Stack:
         write_state(self.paths, self._state())
         self._resources.push_async_callback(self._supervisor.stop)
         await self._supervisor.start()
-        await self._serve(listener)
+        await self._serve(listeners)
         self._serving = True
         write_state(self.paths, self._state())
 
@@ -146,9 +147,9 @@ class Stack:
         if not held:
             raise AlreadyRunningError(_who_runs(read_state(self.paths)))
 
-    async def _serve(self, listener: socket.socket) -> None:
+    async def _serve(self, listeners: list[socket.socket]) -> None:
         server = _Server(build_server(self._gateway.app).config)
-        task = asyncio.create_task(server.serve(sockets=[listener]))
+        task = asyncio.create_task(server.serve(sockets=listeners))
 
         async def end() -> None:
             server.should_exit = True
@@ -220,23 +221,6 @@ def _running(engine: SupervisedEngine) -> RunningEngine:
         pid_created=created(pid) if pid else None,
         deaths=engine.deaths,
     )
-
-
-def _listen(plan: StackPlan) -> socket.socket:
-    """Bind the gateway's port now: what could not be bound must fail before engines load."""
-    family = socket.AF_INET6 if ":" in plan.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((plan.host, plan.gateway_port))
-    except OSError as error:
-        listener.close()
-        raise PortInUseError(
-            f"port {plan.gateway_port} for the gateway cannot be bound on {plan.host} "
-            f"({error.strerror}); held by {port_holder(plan.gateway_port)}; "
-            "give --gateway-port another one"
-        ) from error
-    return listener
 
 
 def _who_runs(state: StackState | None) -> str:
