@@ -117,7 +117,8 @@ def test_a_client_that_leaves_ends_the_engines_work(client: httpx2.Client, stack
     (llm,) = [engine for engine in stack.engines if engine.kind is Kind.LLM]
     request = {**QUESTION, "max_tokens": 4000, "stream": True, "ignore_eos": True}
     with client.stream("POST", "/v1/chat/completions", json=request) as answer:
-        next(answer.iter_lines())
+        lines = answer.iter_lines()  # kept: a dropped iterator closes the connection
+        next(lines)
         wait_until(lambda: _busy_slots(llm.url) == 1, seconds=5)
     wait_until(lambda: _busy_slots(llm.url) == 0, seconds=5)
 
