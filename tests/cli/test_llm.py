@@ -107,11 +107,15 @@ def test_restart_serves_the_same_again(stack: dict[str, object]) -> None:
 def test_restart_starts_where_it_was_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A relative path means the same thing again; engine flags reach the only engine."""
+    """A relative path means the same thing again; engine flags reach the only engine.
+
+    What an engine has no use for is said on the terminal, also from the background.
+    """
     Path("mini").symlink_to(MODELS_DIR / "all-minilm-l6-v2")
-    flags = ("--no-llm", "--embedding-model", "./mini", "--", "--threads", "1")
+    flags = ("--no-llm", "--embedding-model", "./mini", "--dtype", "half", "--", "--threads", "1")
     started = sage("llm", "serve", "--background", *ANY_PORTS, *flags)
     assert started.returncode == 0, started.stderr
+    assert started.stderr == "WARNING: onnx has no use for --dtype; it is ignored\n"
     monkeypatch.chdir(tmp_path)
     again = sage("llm", "restart")
     assert again.returncode == 0, again.stderr

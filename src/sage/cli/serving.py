@@ -145,6 +145,9 @@ def serve_in_background(arguments: Sequence[str], *, folder: str | None = None) 
     if code is not None:
         _show_failure(log_path, begin)
         return code or 1
+    for line in tail(log_path, 40, start=begin):
+        if line.startswith("WARNING: "):
+            click.echo(line, err=True)
     for line in describe(read_state(paths)):
         click.echo(line)
     return 0

@@ -117,9 +117,9 @@ def test_a_client_that_leaves_ends_the_engines_work(client: httpx2.Client, stack
     (llm,) = [engine for engine in stack.engines if engine.kind is Kind.LLM]
     request = {**QUESTION, "max_tokens": 4000, "stream": True, "ignore_eos": True}
     with client.stream("POST", "/v1/chat/completions", json=request) as answer:
-        lines = answer.iter_lines()  # kept: a dropped iterator closes the connection
+        lines = answer.iter_lines()  # kept: dropping it would close the connection
         next(lines)
-        wait_until(lambda: _busy_slots(llm.url) == 1, seconds=5)
+        assert _busy_slots(llm.url) == 1
     wait_until(lambda: _busy_slots(llm.url) == 0, seconds=5)
 
 

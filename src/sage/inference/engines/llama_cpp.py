@@ -12,9 +12,11 @@ from __future__ import annotations
 import argparse
 import enum
 import logging
+import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,8 @@ _PROMPT_CACHE_SHARE = 8
 _MOST_PROMPT_CACHE_MIB = 8192
 # A text to embed is computed in one physical batch, whose buffers grow with its length.
 _LONGEST_EMBEDDED = 8192
+# After a failed load llama.cpp's log has lines left to write, which say why.
+_LOG_LAG_S = 0.1
 # How often a thread of libgomp looks for the others before it sleeps. By default that is for some
 # 10 ms, which beside any busy process on the same cores (the embedding engine, the gateway) costs
 # most of the throughput; this is long enough for threads that run side by side.
@@ -207,8 +211,18 @@ def main() -> None:
     try:
         serve(*parse_arguments(sys.argv[1:]))
     except SageError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        _last_words(f"error: {' '.join(str(error).split())}\n")
         sys.exit(error.exit_code)
+
+
+def _last_words(text: str) -> None:
+    """Write a line that nothing follows, though llama.cpp logs from a thread of its own."""
+    time.sleep(_LOG_LAG_S)
+    sys.stderr.flush()
+    stderr = os.dup(sys.stderr.fileno())
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stderr.fileno())
+    os.write(stderr, text.encode())
 
 
 if __name__ == "__main__":
