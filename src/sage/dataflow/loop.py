@@ -114,8 +114,9 @@ class RecordLoop:
         source = self._measured_source if variables["measured"] else self._plain_source
         step = source.steps[traceback.tb_lineno]
         self._failed_step = step
-        record = variables[source.records[step]]
-        failure = RecordFailedError(self._replicas[step].name, record, error)
+        replica = self._replicas[step]
+        record = replica.shown(variables[source.records[step]])
+        failure = RecordFailedError(replica.name, record, error)
         failure.done = variables["out"]
         return failure
 
