@@ -22,12 +22,17 @@ class SplitStream:
         self._outputs: dict[str, Stream] = {}
         wrap = partial(Selector, outputs=self._outputs)
         options.setdefault("name", stream.environment.free_name("split"))
+        # It knows which streams are read by looking at the pipeline in this process.
+        options["workers"] = "thread"
         self._selected = stream.add(Kind.MAP, replace(blueprint, wrap=wrap), options)
 
     def __getitem__(self, name: str) -> Stream:
         """Return the stream of the records that the function gave this name."""
         if name not in self._outputs:
-            options = {"name": self._selected.environment.free_name(f"split[{name}]")}
+            options = {
+                "name": self._selected.environment.free_name(f"split[{name}]"),
+                "workers": "thread",
+            }
             self._outputs[name] = self._selected.add(
                 Kind.FLATMAP, Blueprint(Selected(name)), options
             )

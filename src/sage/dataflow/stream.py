@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from sage.dataflow.environment import LocalEnvironment
 
 
+# Operators of our own do too little to be worth a hop to another process.
+HERE = {"workers": "thread"}
+
+
 class Stream:
     """What an operator emits. Its methods add operators; nothing runs before ``submit``.
 
@@ -27,6 +31,8 @@ class Stream:
     - ``name``: for metrics, errors and the plan; by default that of the class or function.
     - ``parallelism``: replicas, by default the environment's. An instance is copied for each when
       there are several. Records keep their order through operators of parallelism 1.
+    - ``workers``: "thread", or "process" for operators that compute: each replica in a process of
+      its own, on a core of its own.
     - ``concurrency`` and ``ordered``, when the function or ``execute`` is ``async def``: how many
       records are in flight at once in each replica (64), and whether results keep their order.
     - ``retry``: attempts for a record on which it raises, or a `RetryPolicy`.
@@ -72,7 +78,7 @@ class Stream:
         options.setdefault("name", self.environment.free_name("batch"))
         arguments = {"size": size, "timeout": timeout, "max_tokens": max_tokens, "tokens": tokens}
         Batcher(**arguments)  # type: ignore[arg-type]  # wrong values fail here, not in a replica
-        return self._add(Kind.FLATMAP, Batcher, (), {**arguments, **options})
+        return self._add(Kind.FLATMAP, Batcher, (), {**arguments, **HERE, **options})
 
     def keyby(self, function: Any, *args: Any, **kwargs: Any) -> KeyedStream:
         """Give each record the key that the function returns; see `sage.dataflow.keys`."""
@@ -105,7 +111,9 @@ class Stream:
         """Read two streams with one operator that tells their records apart."""
         self._check_environment("connect", other)
         sides = (
-            stream.add(Kind.MAP, Blueprint(Tag(side)), {"name": self.environment.free_name(name)})
+            stream.add(
+                Kind.MAP, Blueprint(Tag(side)), {"name": self.environment.free_name(name), **HERE}
+            )
             for side, (name, stream) in enumerate((("first", self), ("second", other)))
         )
         first, second = (side.nodes[0] for side in sides)
