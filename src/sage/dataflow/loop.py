@@ -224,7 +224,8 @@ def write_loop(nodes: Sequence[Node], *, measured: bool) -> LoopSource:
     source.add(0, "def run(records, loop):")
     source.add(1, f"measured = {measured}")
     source.add(1, f"{' = '.join(counters)} = 0")
-    source.add(1, f"{' = '.join(clocks)} = 0.0")
+    if measured:
+        source.add(1, f"{' = '.join(clocks)} = 0.0")
     source.add(1, "out = []")
     source.add(1, "push = out.append")
     source.add(1, "try:")
