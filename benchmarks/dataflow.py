@@ -8,6 +8,7 @@ moment of the machine meets all of them.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -120,6 +121,71 @@ def latency() -> dict[str, float]:
     }
 
 
+def keep(record: bytes) -> bytes:
+    return record
+
+
+def compute(record: int) -> int:
+    return sum(range(record))
+
+
+async def call(record: int) -> int:
+    await asyncio.sleep(0.05)
+    return record
+
+
+def process_hop() -> float:
+    """Records/s of 1 KB there and back, the start of the process left out."""
+    return steady_rate(lambda env, records: env.from_collection(records).map(keep), 400_000)
+
+
+def steady_rate(build: Callable[[LocalEnvironment, Any], Any], count: int) -> float:
+    """Records/s at the sink from its first record to its last."""
+    arrivals: list[float] = []
+    env = LocalEnvironment("benchmark", config={"workers": "process"})
+    clock = time.perf_counter
+    # Copies of one object would be pickled once a batch.
+    records = [index.to_bytes(4, "big") * 256 for index in range(count)]
+    build(env, records).sink(lambda _: arrivals.append(clock()))
+    env.submit(autostop=True)
+    return (count - 1) / (arrivals[-1] - arrivals[0])
+
+
+def cpu_bound(parallelism: int) -> float:
+    """Seconds from the first result to the last of an operator that computes."""
+    arrivals: list[float] = []
+    env = LocalEnvironment("benchmark", config={"workers": "process"})
+    stream = env.from_collection([20_000] * 10_000).map(compute, parallelism=parallelism)
+    stream.sink(lambda _: arrivals.append(time.perf_counter()))
+    env.submit(autostop=True)
+    return arrivals[-1] - arrivals[0]
+
+
+def in_flight() -> float:
+    """Records/s of an async operator with 1,000 in flight over a 50 ms call."""
+    env = LocalEnvironment("benchmark")
+    env.from_collection(range(100_000)).map(call, concurrency=1000, ordered=False).sink(
+        lambda _: None
+    )
+    return env.submit(autostop=True).records_per_second
+
+
+def raw_in_flight(count: int = 100_000) -> float:
+    """The same by 1,000 coroutines of bare asyncio."""
+    records = iter(range(count))
+
+    async def worker() -> None:
+        for record in records:
+            await call(record)
+
+    async def run() -> float:
+        start = time.perf_counter()
+        await asyncio.gather(*[worker() for _ in range(1000)])
+        return time.perf_counter() - start
+
+    return count / asyncio.run(run())
+
+
 def main() -> None:
     report = Report("dataflow", [])
     rates = best(
@@ -142,6 +208,20 @@ def main() -> None:
         times,
         f"{'5 stages at 100 records/s':<32} p50 {times['p50_ms']:.2f} ms, "
         f"p99 {times['p99_ms']:.2f} ms",
+    )
+    rate, raw = in_flight(), raw_in_flight()
+    report.add(
+        "async",
+        {"records_per_second": rate, "bare_asyncio": raw},
+        f"{'async, 1,000 in flight, 50 ms':<32} {rate:,.0f} records/s, bare asyncio {raw:,.0f}",
+    )
+    hop = process_hop()
+    report.add("process hop", hop, f"{'process hop, 1 KB records':<32} {hop / 1e3:.0f} k records/s")
+    alone, together = min(cpu_bound(1) for _ in range(2)), min(cpu_bound(2) for _ in range(2))
+    report.add(
+        "cpu bound",
+        {"one_process_s": alone, "two_processes_s": together, "speed_up": alone / together},
+        f"{'CPU-bound, two processes':<32} {alone / together:.2f} × of one",
     )
     report.write()
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sage.dataflow import LocalEnvironment
@@ -97,6 +97,7 @@ def test_wrong_limits(arguments: dict[str, Any], message: str) -> None:
     st.integers(1, 5),
     st.none() | st.integers(1, 12),
 )
+@settings(deadline=None)
 def test_nothing_lost_nothing_too_large(
     records: list[str], size: int, max_tokens: int | None
 ) -> None:

@@ -12,7 +12,7 @@ from enum import Enum, StrEnum
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sage.dataflow.keys import key_hash, partition
@@ -79,6 +79,7 @@ def test_equal_keys_have_equal_hashes(one: Any, other: Any) -> None:
     ),
     st.integers(1, 64),
 )
+@settings(deadline=None)
 def test_partition_in_range(key: Any, count: int) -> None:
     """Every key belongs to one of the replicas."""
     assert 0 <= partition(key, count) < count

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sage.dataflow import DeadLetter, LocalEnvironment, RetryPolicy
@@ -158,6 +158,7 @@ def test_delays() -> None:
 
 
 @given(st.integers(1, 20), st.floats(0, 1), st.floats(0, 1))
+@settings(deadline=None)
 def test_jitter_only_shortens(failures: int, jitter: float, draw: float) -> None:
     """A jittered delay is never longer than the plain one, nor negative."""
     plain = RetryPolicy(attempts=99, jitter=0).delay(failures, OSError(), 0)

@@ -42,7 +42,7 @@ class Blueprint:
     @property
     def is_async(self) -> bool:
         """Whether it is run by awaiting it."""
-        call = self.given.execute if is_operator(self.given) else self.given
+        call = getattr(self.given, "execute", self.given)
         return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(
             getattr(call, "__call__", None)  # noqa: B004 - an object's own, not whether it has one
         )

@@ -20,6 +20,10 @@ class OperatorMetrics:
         """Add ``amount`` to the counter ``name``."""
         self._values[name] += amount
 
+    def replace(self, values: dict[str, int]) -> None:
+        """Take over the counters of the process in which the operator runs."""
+        self._values = Counter(values)
+
     def values(self) -> dict[str, int]:
         """Return the counters of this replica."""
         return dict(self._values)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, overload
 
 from sage.dataflow.blueprint import Blueprint, class_options, split_arguments
-from sage.dataflow.config import EnvironmentConfig, Workers
+from sage.dataflow.build import build_replicas
+from sage.dataflow.config import EnvironmentConfig
 from sage.dataflow.dead_letters import DeadLetter, DeadLetters
 from sage.dataflow.graph import Graph, Kind, Node
 from sage.dataflow.guard import JobServices
@@ -17,8 +18,8 @@ from sage.dataflow.result import JobResult
 from sage.dataflow.runtime.inline import InlineRuntime
 from sage.dataflow.runtime.threads import ThreadRuntime
 from sage.dataflow.source import is_eager
-from sage.dataflow.stage import build_replicas
 from sage.dataflow.stream import Stream
+from sage.dataflow.workers import Workers
 from sage.errors import ConfigError, GraphError, shorten
 
 
@@ -154,7 +155,25 @@ class LocalEnvironment:
             bounded=bounded,
             keyed=keyed,
             options=merged,
+            workers=self._workers(kind, blueprint, merged.workers),
         )
+
+    def _workers(self, kind: Kind, blueprint: Blueprint, asked: Workers | None) -> Workers:
+        """Say where an operator's replicas live."""
+        # A sink in this process can gather what the caller reads after the run.
+        stays = kind in (Kind.SOURCE, Kind.KEYBY) or blueprint.is_async
+        if asked is Workers.PROCESS and stays:
+            raise GraphError(
+                f"{'an async operator' if blueprint.is_async else f'a {kind.value}'} cannot run in "
+                "a process of its own; leave out workers='process'"
+            )
+        if asked is Workers.INLINE:
+            raise ConfigError("workers='inline' is for a whole environment: put it in its config")
+        if self.config.workers is Workers.INLINE:
+            return Workers.THREAD
+        if asked is not None:
+            return asked
+        return Workers.THREAD if stays or kind is Kind.SINK else self.config.workers
 
     def _parallelism(self, kind: Kind) -> int:
         return 1 if kind in (Kind.SOURCE, Kind.SINK) else self.config.parallelism

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from sage.dataflow.blueprint import Blueprint
 from sage.dataflow.options import OperatorOptions
+from sage.dataflow.workers import Workers
 from sage.errors import GraphError
 
 
@@ -38,6 +39,7 @@ class Node:
         keyed: whether it reads the (key, record) pairs of a keyby; with several replicas, all
             records of a key go to the same one.
         options: what else was said of it.
+        workers: where its replicas live.
     """
 
     id: int
@@ -50,6 +52,7 @@ class Node:
     bounded: bool = True
     keyed: bool = False
     options: OperatorOptions = field(default_factory=OperatorOptions)
+    workers: Workers = Workers.THREAD
 
     @property
     def is_async(self) -> bool:
@@ -81,6 +84,7 @@ class Graph:
         bounded: bool = True,
         keyed: bool = False,
         options: OperatorOptions,
+        workers: Workers = Workers.THREAD,
     ) -> Node:
         """Add an operator and return it.
 
@@ -102,6 +106,7 @@ class Graph:
             bounded=bounded,
             keyed=keyed,
             options=options,
+            workers=workers,
         )
         self._nodes.append(node)
         return node

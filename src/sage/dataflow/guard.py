@@ -43,10 +43,16 @@ class Guard:
         call: runs it.
         meter: where failures are counted.
         services: of the job.
+        shown: makes of a record what the user knows it as.
     """
 
     def __init__(
-        self, node: Node, call: Callable[[Any], Any], meter: Meter, services: JobServices
+        self,
+        node: Node,
+        call: Callable[[Any], Any],
+        meter: Meter,
+        services: JobServices,
+        shown: Callable[[Any], Any],
     ) -> None:
         self._operator = node.name
         self._kind = node.kind
@@ -55,6 +61,7 @@ class Guard:
         self._retry = node.options.retry or ONCE
         self._on_error = node.options.on_error
         self._services = services
+        self._shown = shown
 
     def __call__(self, record: Any) -> Any:
         """Return what the operator does, or None for a record that was given up."""
@@ -103,7 +110,7 @@ class Guard:
         self._count()
         if self._on_error is OnError.DEAD_LETTER:
             now = self._services.wall_clock()
-            letter = DeadLetter(record, error, failures, self._operator, now)
+            letter = DeadLetter(self._shown(record), error, failures, self._operator, now)
             self._services.dead_letters.add(letter)
         return None
 

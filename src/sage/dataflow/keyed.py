@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sage.dataflow.blueprint import split_arguments
 from sage.dataflow.context import RuntimeContext
-from sage.dataflow.graph import Kind, Node
+from sage.dataflow.graph import Kind
 from sage.dataflow.lifecycle import Wrapper
 from sage.errors import ConfigError, GraphError
 
 if TYPE_CHECKING:
-    from sage.dataflow.environment import LocalEnvironment
     from sage.dataflow.stream import Stream
 
 Emit = Literal["update", "end"]
@@ -27,9 +26,8 @@ class KeyedStream:
     key; put another ``keyby`` after them to go on by key.
     """
 
-    def __init__(self, environment: LocalEnvironment, node: Node) -> None:
-        self._environment = environment
-        self._node = node
+    def __init__(self, pairs: Stream) -> None:
+        self._pairs = pairs
 
     def map(self, function: Any, *args: Any, **kwargs: Any) -> Stream:
         """Turn each record into one, with the key and its state at hand."""
@@ -61,7 +59,7 @@ class KeyedStream:
         if emit not in ("update", "end"):
             raise ConfigError(f"emit is {emit!r}; choose 'update' or 'end'")
         wrap = partial(Reducer, emit=emit)
-        kwargs.setdefault("name", self._environment.free_name("reduce"))
+        kwargs.setdefault("name", self._pairs.environment.free_name("reduce"))
         return self._add(Kind.FLATMAP, function, args, kwargs, wrap)
 
     def _add(
@@ -72,18 +70,13 @@ class KeyedStream:
         kwargs: dict[str, Any],
         wrap: Callable[[Any], Any] | None = None,
     ) -> Stream:
-        from sage.dataflow.stream import Stream
-
         blueprint, options = split_arguments(function, args, kwargs, method=kind.value)
         if blueprint.is_async:
             raise GraphError(
                 f"{blueprint.label or kind.value} is async, and keyed operators run one record at "
                 "a time; put the async operator before keyby()"
             )
-        node = self._environment.add_node(
-            kind, replace(blueprint, wrap=wrap), options, inputs=(self._node.id,), keyed=True
-        )
-        return Stream(self._environment, node)
+        return self._pairs.add(kind, replace(blueprint, wrap=wrap), options, keyed=True)
 
 
 class Reducer(Wrapper):
@@ -100,10 +93,10 @@ class Reducer(Wrapper):
         self._combined: dict[Any, Any] = {}
         self._context: RuntimeContext | None = None
 
-    def open(self, context: RuntimeContext) -> None:
+    def open(self, context: RuntimeContext) -> Any:
         """Open the user's object."""
         self._context = context
-        super().open(context)
+        return super().open(context)
 
     def execute(self, record: Any) -> Iterable[Any] | None:
         """Combine a record into its key's."""

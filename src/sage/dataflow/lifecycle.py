@@ -75,10 +75,14 @@ class Wrapper:
         self.target = target
         self.call: Callable[..., Any] = getattr(target, "execute", target)
 
-    def open(self, context: RuntimeContext) -> None:
+    def open(self, context: RuntimeContext) -> Any:
         """Open the user's object."""
-        open_target(self.target, context)
+        return open_target(self.target, context)
 
-    def close(self) -> None:
+    def close(self) -> Any:
         """Close the user's object."""
-        close_target(self.target)
+        return close_target(self.target)
+
+    def shown(self, record: Any) -> Any:
+        """Return the record as the user knows it, for errors."""
+        return record

@@ -114,8 +114,9 @@ class RecordLoop:
         source = self._measured_source if variables["measured"] else self._plain_source
         step = source.steps[traceback.tb_lineno]
         self._failed_step = step
-        record = variables[source.records[step]]
-        failure = RecordFailedError(self._replicas[step].name, record, error)
+        replica = self._replicas[step]
+        record = replica.shown(variables[source.records[step]])
+        failure = RecordFailedError(replica.name, record, error)
         failure.done = variables["out"]
         return failure
 
@@ -223,7 +224,8 @@ def write_loop(nodes: Sequence[Node], *, measured: bool) -> LoopSource:
     source.add(0, "def run(records, loop):")
     source.add(1, f"measured = {measured}")
     source.add(1, f"{' = '.join(counters)} = 0")
-    source.add(1, f"{' = '.join(clocks)} = 0.0")
+    if measured:
+        source.add(1, f"{' = '.join(clocks)} = 0.0")
     source.add(1, "out = []")
     source.add(1, "push = out.append")
     source.add(1, "try:")

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from sage.dataflow.checks import check_count
 from sage.dataflow.retry import RetryPolicy
+from sage.dataflow.workers import Workers, read_workers
 from sage.errors import ConfigError, UnknownKeyError
 
 
@@ -31,6 +32,7 @@ class OperatorOptions:
         on_error: "raise" stops the job; "skip" counts the record as failed and goes on;
             "dead_letter" also hands it to the job's dead letters.
         retry: how to try a record again before that: a `RetryPolicy`, or the number of attempts.
+        workers: "thread" or "process"; None takes the environment's.
         concurrency: of an async operator, records in flight at once in each replica; by default 64.
         ordered: of an async operator, whether results keep the order of their records.
     """
@@ -39,6 +41,7 @@ class OperatorOptions:
     parallelism: int | None = None
     on_error: OnError = OnError.RAISE
     retry: RetryPolicy | None = None
+    workers: Workers | None = None
     concurrency: int | None = None
     ordered: bool = True
 
@@ -82,7 +85,11 @@ def _retry(value: object) -> RetryPolicy:
     raise ConfigError(f"retry is {value!r}; give the number of attempts or a RetryPolicy")
 
 
-_READERS: dict[str, Callable[[object], object]] = {"on_error": _on_error, "retry": _retry}
+_READERS: dict[str, Callable[[object], object]] = {
+    "on_error": _on_error,
+    "retry": _retry,
+    "workers": read_workers,
+}
 
 OPTION_NAMES = frozenset(field.name for field in dataclasses.fields(OperatorOptions))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sage.dataflow.graph import Graph, Kind, Node
+from sage.dataflow.workers import Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,11 @@ class Stage:
         return self.nodes[0].parallelism
 
     @property
+    def workers(self) -> Workers:
+        """Where its replicas live."""
+        return self.nodes[0].workers
+
+    @property
     def name(self) -> str:
         """The operators' names, joined by arrows."""
         return " → ".join(node.name for node in self.nodes)
@@ -53,6 +59,7 @@ class Plan:
 
     def _describe(self, stage: Stage) -> list[str]:
         replicas = f" ×{stage.parallelism}" if stage.parallelism > 1 else ""
+        replicas += " in processes" if stage.workers is Workers.PROCESS else ""
         lines = [f"stage {stage.id}{replicas}: {stage.name}"]
         for target in stage.outputs:
             channel = "channels by key" if self.stages[target].keyed else "channel"
@@ -87,7 +94,7 @@ def _fusable_input(graph: Graph, node: Node) -> Node | None:
     upstream = graph.nodes[node.inputs[0]]
     if len(graph.consumers(upstream)) > 1 or upstream.parallelism != node.parallelism:
         return None
-    if node.is_async:
+    if node.is_async or node.workers is not upstream.workers:
         return None
     if node.keyed and node.parallelism > 1:
         return None

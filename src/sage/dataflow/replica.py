@@ -10,7 +10,14 @@ from typing import Any
 from sage.dataflow.context import RuntimeContext
 from sage.dataflow.graph import Kind, Node
 from sage.dataflow.guard import Guard, JobServices
-from sage.dataflow.lifecycle import Timed, close_target, is_operator, method_of, open_target
+from sage.dataflow.lifecycle import (
+    Timed,
+    Wrapper,
+    close_target,
+    is_operator,
+    method_of,
+    open_target,
+)
 from sage.dataflow.meter import Meter
 from sage.errors import OperatorError
 
@@ -48,7 +55,7 @@ class OperatorReplica:
         self._opened = False
         self.guard: Guard | None = None
         if node.options.handles_errors:
-            self.guard = Guard(node, self.call, self.meter, services or JobServices())
+            self.guard = Guard(node, self.call, self.meter, services or JobServices(), self.shown)
             self.call = self.guard
 
     @property
@@ -69,6 +76,10 @@ class OperatorReplica:
         """
         self._opened = True
         self._guarded(OPENING, open_target, self.target, self.context)
+
+    def shown(self, record: Any) -> Any:
+        """Return a record as the user knows it, for errors."""
+        return self.target.shown(record) if isinstance(self.target, Wrapper) else record
 
     async def awaited(self, record: Any) -> Any:
         """Await the operator, which is a coroutine function, on a record."""

@@ -8,10 +8,9 @@ from typing import Any
 
 from sage.dataflow.asynchronous import work
 from sage.dataflow.graph import Kind
-from sage.dataflow.guard import JobServices
 from sage.dataflow.lifecycle import Timed
 from sage.dataflow.loop import RecordFailedError, RecordLoop
-from sage.dataflow.plan import Plan, Stage
+from sage.dataflow.plan import Stage
 from sage.dataflow.replica import OperatorReplica
 from sage.dataflow.source import SourceReader
 from sage.errors import OperatorError
@@ -144,30 +143,3 @@ class StageReplica:
     def _loop_from(self, position: int) -> RecordLoop | None:
         operators = self.operators[position:]
         return RecordLoop(operators, measure_all=self._profile) if operators else None
-
-
-def build_replicas(
-    plan: Plan, services: JobServices, *, profile: bool = False
-) -> list[list[StageReplica]]:
-    """Make every stage's replicas; the user's classes are constructed and instances copied here.
-
-    Raises:
-        GraphError: an instance cannot be copied.
-    """
-    return [_build_stage(stage, services, profile) for stage in plan.stages]
-
-
-def _build_stage(stage: Stage, services: JobServices, profile: bool) -> list[StageReplica]:
-    count = stage.parallelism
-    targets = [node.blueprint.replicas(count, node.name) for node in stage.nodes]
-    return [
-        StageReplica(
-            stage,
-            [
-                OperatorReplica(node, made[index], index, services)
-                for node, made in zip(stage.nodes, targets, strict=True)
-            ],
-            profile=profile,
-        )
-        for index in range(count)
-    ]

@@ -122,7 +122,9 @@ class InlineRuntime:
                 yield record is not None
             return
         pacer = Pacer(self._config.batch_size)
-        while records := source.read(pacer.limit):
+        # A batch is all that an async operator can have in flight here, so it gets whole ones.
+        whole = any(stage.is_async for stages in self._replicas for stage in stages)
+        while records := source.read(self._config.batch_size if whole else pacer.limit):
             start = self._clock()
             self._process(replica, records)
             pacer.worked(len(records), self._clock() - start)

@@ -18,6 +18,8 @@ from sage.dataflow.plan import Plan, Stage
 from sage.dataflow.runtime.async_feed import AsyncFeed
 from sage.dataflow.stage import StageReplica
 
+SLICE = 0.1
+
 
 class ThreadRuntime:
     """Runs a plan on threads.
@@ -94,8 +96,12 @@ class ThreadRuntime:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the end; say whether it has come, which leaves no thread behind."""
-        if not self._done.wait(timeout):
-            return False
+        # In slices: a signal that comes just before the main thread blocks on a lock does not end
+        # that wait, so Ctrl-C would be noticed only with the next one.
+        ends = None if timeout is None else self._clock() + timeout
+        while not self._done.wait(SLICE if ends is None else min(SLICE, ends - self._clock())):
+            if ends is not None and self._clock() >= ends:
+                return False
         for thread in self._threads:
             thread.join()
         return True
