@@ -66,6 +66,18 @@ def test_unordered(env: LocalEnvironment) -> None:
         assert out[-1] == 0
 
 
+def test_calls_that_never_wait(env: LocalEnvironment) -> None:
+    """A coroutine that returns at once, as from a cache, keeps the records moving as well."""
+
+    async def cached(record: int) -> int:
+        return record
+
+    out: list[int] = []
+    env.from_collection(range(3000)).map(cached, concurrency=8).map(lambda x: x).sink(out.append)
+    env.submit(autostop=True)
+    assert out == list(range(3000))
+
+
 @pytest.mark.parametrize("parallelism", [1, 3])
 def test_nothing_is_lost(env: LocalEnvironment, parallelism: int) -> None:
     """Every record comes out once, with several replicas too."""

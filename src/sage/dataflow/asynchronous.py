@@ -51,6 +51,9 @@ class InFlight:
         # In order: every record not yet emitted. Otherwise: those that are done.
         self._results: deque[_Slot] = deque()
         self._active = 0
+        # Workers that will look for another record. A task that has ended is still among
+        # `_workers` until the event loop comes round to its callback.
+        self._looking = 0
         self._cancelled = False
 
     @property
@@ -73,7 +76,8 @@ class InFlight:
         if self._ordered:
             self._results.extend(slots)
         loop = asyncio.get_running_loop()
-        for _ in range(min(len(slots), self._limit - len(self._workers))):
+        for _ in range(min(len(slots), self._limit - self._looking)):
+            self._looking += 1
             worker = loop.create_task(self._work())
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
@@ -105,6 +109,12 @@ class InFlight:
         await asyncio.gather(*workers, return_exceptions=True)
 
     async def _work(self) -> None:
+        try:
+            await self._work_on()
+        finally:
+            self._looking -= 1
+
+    async def _work_on(self) -> None:
         while self._todo:
             slot = self._todo.popleft()
             self._active += 1
