@@ -284,7 +284,7 @@ async def measure_embeddings(report: Report, ports: Ports, rounds: int, count: i
 async def measure_serving(report: Report, ports: Ports, arguments: argparse.Namespace) -> None:
     await first_token(ports.gateway_url)
     await measure_tokens(report, ports, arguments.rounds)
-    await measure_embeddings(report, ports, arguments.rounds, 128 if arguments.quick else 512)
+    await measure_embeddings(report, ports, arguments.rounds, 128 if arguments.quick else 1024)
 
 
 def parse() -> argparse.Namespace:

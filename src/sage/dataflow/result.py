@@ -109,10 +109,13 @@ class JobResult:
     def summary(self) -> str:
         """Return one line: records in, out and failed, the time, records a second."""
         abandoned = f", {self.abandoned:,} abandoned" if self.abandoned else ""
+        speed = self.records_per_second
+        # Work that an LLM does runs at a few records a second, where a rounded figure says nothing.
+        rate = f"{speed:,.0f}" if speed >= 10 else f"{speed:.1f}"
         return (
             f"{self.name} {self.status}: {self.records_in:,} records in, {self.records_out:,} out, "
             f"{self.failed:,} failed{abandoned}, in {self.duration:.2f} s "
-            f"({self.records_per_second:,.0f} records/s)"
+            f"({rate} records/s)"
         )
 
     def profile(self) -> str:

@@ -46,6 +46,15 @@ _LOG_LAG_S = 0.1
 _SPINS = "200"
 
 
+def library() -> Any:
+    """Return xllamacpp, loaded so that its threads do not spin against other processes."""
+    # libgomp reads this when it is loaded, which is now.
+    export("GOMP_SPINCOUNT", _SPINS)
+    import xllamacpp
+
+    return xllamacpp
+
+
 def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     """Split the arguments into ours and those for llama.cpp.
 
@@ -148,9 +157,7 @@ def _member(kind: type[enum.Enum], text: str) -> enum.Enum:
 
 def build_params(arguments: argparse.Namespace, options: dict[str, str]) -> Any:
     """Return xllamacpp's parameters for a server."""
-    import xllamacpp
-
-    params = xllamacpp.CommonParams()
+    params = library().CommonParams()
     params.model.path = str(arguments.model)
     params.model_alias = [arguments.name]
     params.hostnames = [arguments.host]
@@ -190,15 +197,12 @@ def serve(arguments: argparse.Namespace, options: dict[str, str]) -> None:
     Raises:
         SageError: a flag is wrong or the model cannot be loaded.
     """
-    export("GOMP_SPINCOUNT", _SPINS)
-    import xllamacpp
-
     check_gguf(arguments.model)
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
     try:
-        server = xllamacpp.Server(build_params(arguments, options))
+        server = library().Server(build_params(arguments, options))
     except (RuntimeError, ValueError) as error:
         raise EngineStartError(f"llama.cpp cannot load {arguments.model}: {error}") from error
     stop.wait()
