@@ -27,7 +27,8 @@ _WORDS = {
         "cold": "`sage llm serve` to the first token, models not in memory",
         "warm": "the same, models in the page cache",
         "tokens": "tokens/s through the gateway / straight to the engine, {} at once",
-        "texts": "embedding texts/s, 64 callers with one text each / the engine's own sorted batches",
+        "texts": "embedding texts/s, 64 callers with one text each / the engine's own sorted "
+        "batches",
         "ratio": "{ours:.0f} / {reference:.0f}, ratio {ratio:.2f} ({lowest:.2f} to {highest:.2f})",
         "where": "{processor}, {cores} cores, {date}, `{command}`; comparisons are paired, the "
         "ratio is the median of the pairs' (lowest to highest).",
@@ -42,7 +43,8 @@ _WORDS = {
         "tokens": "每秒 token 数：经网关 / 直连引擎，{} 个并发",
         "texts": "每秒嵌入文本数：64 个调用方各发一条 / 引擎自身按长度排序的批处理",
         "ratio": "{ours:.0f} / {reference:.0f}，比值 {ratio:.2f}（{lowest:.2f} 至 {highest:.2f}）",
-        "where": "{processor}，{cores} 核，{date}，`{command}`；成对比较，比值取各对的中位数（最低至最高）。",
+        "where": "{processor}，{cores} 核，{date}，`{command}`；成对比较，"
+        "比值取各对的中位数（最低至最高）。",
     },
 }
 
