@@ -304,10 +304,13 @@ def main() -> None:
     measure_start_up(report)
     measure_first_token(report)
     ports = free_ports()
-    with tempfile.TemporaryDirectory() as home, serving(ports, home):
+    with (
+        tempfile.TemporaryDirectory() as home,
+        serving(ports, home),
         # uvloop, so that the client takes as little as it can of the cores that are measured.
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(measure_serving(report, ports, arguments))
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        runner.run(measure_serving(report, ports, arguments))
     report.write()
 
 

@@ -14,6 +14,7 @@ import re
 import signal
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -190,7 +191,10 @@ def run(path: Path, questions: list[str], *, once: bool) -> None:
         if not once:
             print(f"\nserving at {stack.gateway_url}/v1 until Ctrl-C; try it:")
             print(f"  curl {stack.gateway_url}/v1/models")
-            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+            stop = threading.Event()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: stop.set())
+            stop.wait()
             print("\nstopping")
 
 
