@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from sage.inference.scheduling.policies.fifo import ArrivalOrder
-from sage.inference.scheduling.queue import Entry, Group, RequestQueue
+from sage.inference.scheduling.policies.orderings import ArrivalOrder
+from sage.inference.scheduling.entry import Entry
+from sage.inference.scheduling.group import Group
+from sage.inference.scheduling.queue import RequestQueue
 from sage.inference.scheduling.request import Kind, Request
 
 
@@ -17,7 +19,7 @@ def test_removed_entries_do_not_pile_up() -> None:
     for entry in entries[:-10]:
         queue.remove(entry)
     assert len(queue) == 10
-    assert len(queue._heap) <= 32
+    assert len(queue._lanes[""].heap) <= 32
     assert [entry.order for entry in sorted(queue, key=lambda e: e.order)] == list(range(990, 1000))
     head = queue.peek(0.0)
     assert head is not None
