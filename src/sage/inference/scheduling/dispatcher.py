@@ -127,7 +127,7 @@ class Dispatcher:
         """
         instances = entry.group.open_instances(entry.tried)
         if self._limited:
-            instances = [s for s in instances if self._has_room(s, entry, now, aged)]
+            instances = self._roomy(instances, entry, now, aged)
         if not instances:
             return None
         return self.policy.placement.choose(entry.request, instances, now)
@@ -142,20 +142,31 @@ class Dispatcher:
         self._accounts.charge(entry, state, now, fair=self.fair, waited=waited)
         return Dispatch(entry.request.id, state.spec.id)
 
-    def drain(self, groups: Iterable[Group], now: float) -> list[Dispatch]:
-        """Dispatch what waits in the groups for as long as it has somewhere to go."""
+    def drain(
+        self, groups: Iterable[Group], now: float, freed: InstanceState | None = None
+    ) -> list[Dispatch]:
+        """Dispatch what waits in the groups for as long as it has somewhere to go.
+
+        Args:
+            groups: whose requests.
+            now: seconds of the caller's clock.
+            freed: the one instance that has become freer since the last time. A request at the
+                head that does not fit there fits nowhere, or it would not be waiting.
+        """
         decisions: list[Dispatch] = []
         served = [group for group in groups if group.waiting]
         for group in served:
             if group.retries:
                 decisions += self._drain_retries(group, now)
+        places = [] if freed is None else [freed]
         while served:
-            served = [group for group in served if group.queue and group.open_instances()]
+            served = [g for g in served if g.queue and self._any_takes(places or g.instances, now)]
             picked = self._pick(served, now)
             if picked is None:
                 break
             (_, _, entry), aged, group = picked
-            chosen = self.choose(entry, now, aged=aged)
+            fits = not (places and self._limited) or self._roomy(places, entry, now, aged)
+            chosen = self.choose(entry, now, aged=aged) if fits else None
             if chosen is not None:
                 self.unqueue(entry)
                 decisions.append(self.dispatch(entry, chosen, now, waited=True))
@@ -187,15 +198,35 @@ class Dispatcher:
                 best = (*found, group)
         return best
 
-    def _has_room(self, state: InstanceState, entry: Entry, now: float, aged: bool) -> bool:
-        policy = self.policy
-        if not _fits(state, entry):
-            return False
-        if policy.reserved is not None and not aged:
-            most = state.spec.max_requests
-            if len(state.running) >= most - int(policy.reserved(entry.request) * most):
-                return False
-        return not policy.paced or state.unhurried(state.uncached(entry.request, entry.prompt), now)
+    def _roomy(
+        self, instances: list[InstanceState], entry: Entry, now: float, aged: bool
+    ) -> list[InstanceState]:
+        """Return those of the instances whose limits beyond slots have room for the request."""
+        policy, request, prompt = self.policy, entry.request, entry.prompt
+        tokens = prompt + entry.output
+        kept = 0.0 if aged or policy.reserved is None else policy.reserved(request)
+        found = []
+        for state in instances:
+            spec = state.spec
+            if spec.max_tokens is not None and not state.fits(tokens):
+                continue
+            if kept and len(state.running) >= spec.max_requests - int(kept * spec.max_requests):
+                continue
+            if policy.paced:
+                room = state.prefill_room(now)
+                # What it has cached is looked up only where that decides.
+                if room < prompt and (room <= 0 or room < state.uncached(request, prompt)):
+                    continue
+            found.append(state)
+        return found
+
+    def _any_takes(self, instances: list[InstanceState], now: float) -> bool:
+        """Whether any instance has a slot, and is not full of waiting prefill where paced."""
+        paced = self.policy.paced
+        return any(
+            s.up and len(s.running) < s.spec.max_requests and (not paced or s.prefill_room(now) > 0)
+            for s in instances
+        )
 
     def _count_passes(self, served: list[Group], by_age: Group | None, now: float) -> None:
         for group in served:

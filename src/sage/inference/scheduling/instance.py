@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sage.inference.scheduling.entry import Entry
 
 _FRESH = 5.0
+_ANY = 1 << 62
 _FULL = 0.95
 _KNOWN_FOR = 60.0
 
@@ -132,11 +133,12 @@ class InstanceState:
         limit = self.spec.max_tokens
         return limit is None or not self.running or self.tokens + tokens <= limit
 
-    def unhurried(self, tokens: int, now: float) -> bool:
-        """Whether a prompt of so many tokens keeps at most half a chunk waiting here.
+    def prefill_room(self, now: float) -> int:
+        """Return how many prompt tokens a policy that paces may still send here.
 
-        One prompt at a time may be longer. An engine that queues by itself for want of KV cache
-        is left alone for as long as it holds anything of ours.
+        That is what is left of half a chunk of waiting prefill. Without any waiting there is
+        room for a prompt of any length. An engine that queues by itself for want of KV cache is
+        left alone for as long as it holds anything of ours.
         """
         seen = self.telemetry
         if (
@@ -146,9 +148,10 @@ class InstanceState:
             and seen.kv_used >= _FULL
             and now - seen.at <= _FRESH
         ):
-            return False
-        self.settle(now)
-        return not self.prefill or self.prefill + tokens <= self.spec.chunk_tokens // 2
+            return 0
+        if self.prefilling:
+            self.settle(now)
+        return self.spec.chunk_tokens // 2 - self.prefill if self.prefill else _ANY
 
     def settle(self, now: float) -> None:
         """Take prompts for prefilled whose time is over, and drop those known to be."""

@@ -16,7 +16,8 @@ _FORGETTING = 0.99
 _GROWTH = _FORGETTING**-0.5
 _UNCERTAINTY = 30.0
 _WARM_UP = 8
-_GAP = 0.002
+_GAP = 0.02
+_PLENTY = 64
 _FLOOR = 1e-4
 
 
@@ -31,7 +32,7 @@ class LatencyModel:
     One recursive least-squares fit over all four serves streams, whose two halves are seen
     apart, and whole answers, of which only the sum is seen. It forgets (about the last hundred
     observations count), weighs relative errors, clips outliers, and keeps every term at or above
-    zero. Observations that follow each other within 2 ms are left out once it has warmed up: a
+    zero. Observations that follow each other within 20 ms are left out once it has warmed up: a
     busy instance has enough, and the fit costs microseconds.
 
     Attributes:
@@ -41,8 +42,10 @@ class LatencyModel:
     """
 
     __slots__ = (
+        "_decoded",
         "_early",
         "_p",
+        "_prefilled",
         "_ratios",
         "_spread",
         "_theta",
@@ -61,7 +64,7 @@ class LatencyModel:
         self._ratios = WindowedQuantiles(120.0)
         self.margin = 1.0
         self.observations = 0
-        self.updated = float("-inf")
+        self.updated = self._prefilled = self._decoded = float("-inf")
 
     @property
     def ready(self) -> bool:
@@ -107,7 +110,8 @@ class LatencyModel:
 
     def decoded(self, n: int, batch: float, seconds: float, now: float) -> None:
         """Learn from ``n`` tokens that came within ``seconds`` after a first one."""
-        if n > 0 and not self._skips(now):
+        if n > 0 and (self.observations < _PLENTY or now - self._decoded >= _GAP):
+            self._decoded = now
             self._learn([0.0, 0.0, _STEP * n, _STEP_BATCH * n * batch], seconds, now)
 
     def whole(self, tokens: float, n: int, batch: float, seconds: float, now: float) -> None:
@@ -117,7 +121,10 @@ class LatencyModel:
             self._learn(features, seconds, now)
 
     def _skips(self, now: float) -> bool:
-        return self.observations >= 64 and now - self.updated < _GAP
+        if self.observations >= _PLENTY and now - self._prefilled < _GAP:
+            return True
+        self._prefilled = now
+        return False
 
     def _learn(self, x: list[float], seconds: float, now: float) -> None:
         self.observations += 1
@@ -133,20 +140,29 @@ class LatencyModel:
                 self._fit(features, taken)
 
     def _fit(self, x: list[float], seconds: float) -> None:
-        theta, p = self._theta, self._p
-        x = [v * unit for v, unit in zip(x, self._units, strict=True)]
-        predicted = sum(t * v for t, v in zip(theta, x, strict=True))
-        scale = max(predicted, _FLOOR)
-        x = [v / scale for v in x]
-        error = self._clipped((seconds - predicted) / scale)
-        px = [sum(a * v for a, v in zip(row, x, strict=True)) for row in p]
-        denominator = _FORGETTING + sum(a * v for a, v in zip(px, x, strict=True))
+        theta, p, units = self._theta, self._p, self._units
+        a, b, c, d = x[0] * units[0], x[1] * units[1], x[2] * units[2], x[3] * units[3]
+        predicted = theta[0] * a + theta[1] * b + theta[2] * c + theta[3] * d
+        scale = 1.0 / max(predicted, _FLOOR)
+        error = self._clipped((seconds - predicted) * scale)
+        a, b, c, d = a * scale, b * scale, c * scale, d * scale
+        px = [row[0] * a + row[1] * b + row[2] * c + row[3] * d for row in p]
+        k, m, n, o = px
+        shrink = 1.0 / (_FORGETTING + k * a + m * b + n * c + o * d)
         # Forgetting what is not observed any longer would let its uncertainty grow without end.
         grow = [_GROWTH if p[i][i] < _UNCERTAINTY else 1.0 for i in range(4)]
-        for i in range(4):
-            gain = px[i] / denominator
-            theta[i] = max(0.0, theta[i] + gain * error)
-            p[i] = [(p[i][j] - gain * px[j]) * grow[i] * grow[j] for j in range(4)]
+        g, h, i, j = grow
+        for index, row in enumerate(p):
+            gain = px[index] * shrink
+            t = theta[index] + gain * error
+            theta[index] = max(0.0, t)
+            w = grow[index]
+            p[index] = [
+                (row[0] - gain * k) * g * w,
+                (row[1] - gain * m) * h * w,
+                (row[2] - gain * n) * i * w,
+                (row[3] - gain * o) * j * w,
+            ]
 
     def _clipped(self, error: float) -> float:
         size = abs(error)

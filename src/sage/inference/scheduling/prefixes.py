@@ -13,17 +13,26 @@ class PrefixIndex:
     is always known from its start.
     """
 
-    __slots__ = ("_blocks", "_capacity")
+    __slots__ = ("_blocks", "_capacity", "_hit", "_last")
 
     def __init__(self, capacity: int = 32_768) -> None:
         self._capacity = capacity
         self._blocks: OrderedDict[int, None] = OrderedDict()
+        # The request at the head of a queue is looked up again and again until it goes.
+        self._last: tuple[int, ...] | None = None
+        self._hit = 0
 
     def __len__(self) -> int:
         return len(self._blocks)
 
     def matched(self, prefix: tuple[int, ...]) -> int:
         """Return how many leading blocks are known, by bisection."""
+        if prefix is not self._last:
+            self._hit = self._search(prefix)
+            self._last = prefix
+        return self._hit
+
+    def _search(self, prefix: tuple[int, ...]) -> int:
         blocks = self._blocks
         if not prefix or prefix[0] not in blocks:
             return 0
@@ -39,6 +48,7 @@ class PrefixIndex:
     def add(self, prefix: tuple[int, ...]) -> None:
         """Note that a prompt with these blocks was sent."""
         blocks = self._blocks
+        self._last = None
         for block in reversed(prefix[: self._capacity]):
             blocks[block] = None
             blocks.move_to_end(block)
@@ -48,3 +58,4 @@ class PrefixIndex:
     def clear(self) -> None:
         """Forget everything: the engine has been restarted."""
         self._blocks.clear()
+        self._last = None

@@ -376,9 +376,11 @@ class Scheduler:
     def _slot_freed(self, state: InstanceState, now: float) -> list[Decision]:
         if not self._dispatcher.queued:
             return []
-        return self._drain(self._fleet.groups_of(state), now)
+        return self._drain(self._fleet.groups_of(state), now, state)
 
-    def _drain(self, groups: Iterable[Group], now: float) -> list[Decision]:
+    def _drain(
+        self, groups: Iterable[Group], now: float, freed: InstanceState | None = None
+    ) -> list[Decision]:
         if not self._dispatcher.queued:
             return []
         decisions: list[Decision] = []
@@ -389,7 +391,8 @@ class Scheduler:
                     reason = "it cannot meet its deadline any longer"
                     retry_after = group.retry_after()
                     decisions.append(self._ledger.refuse(entry, 429, reason, retry_after, now))
-        return decisions + self._dispatcher.drain(groups, now)
+        # Whoever is behind one that was turned away may fit anywhere.
+        return decisions + self._dispatcher.drain(groups, now, None if decisions else freed)
 
     def _abandon(self, groups: list[Group], now: float) -> list[Decision]:
         """Reject what waits for instances that cannot serve it any longer."""
