@@ -117,9 +117,9 @@ def main() -> None:
         report.add(
             strategy.name,
             figures,
-            f"{strategy.name:20} with {figures['waiting']:,} waiting: {figures['end_us']:5.1f} µs "
+            f"{strategy.name:19} with {figures['waiting']:,} waiting: {figures['end_us']:5.1f} µs "
             f"an end (P99 {figures['end_p99_us']:3.0f}), {figures['first_token_us']:4.1f} a first "
-            f"token, {figures['submit_us']:4.1f} to submit; idle: {figures['idle_us']:.1f} a request",
+            f"token, {figures['submit_us']:4.1f} to submit; idle {figures['idle_us']:.1f} each",
         )
     report.add("bar_us", BAR_US, f"bar: {BAR_US} µs; slowest {slowest:.1f}")
     report.write()

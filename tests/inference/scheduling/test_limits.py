@@ -124,24 +124,37 @@ def test_nothing_waits_beyond_the_bound(policy: str, tenants: dict[str, float] |
         assert served.index(late) < AGEING_SHARE * (place + 1)
 
 
-def test_shared_instance_does_not_starve_a_model_whose_request_is_large() -> None:
-    """An aged request that needs much room gets it, though another model's fit at once."""
+@pytest.mark.parametrize("freed_first", [False, True])
+def test_shared_instance_does_not_starve_a_model_whose_request_is_large(
+    freed_first: bool,
+) -> None:
+    """An aged request that needs much room gets it, though another model's fit at once.
+
+    Whether those wait for their turn, or arrive when there is room for them and no queue.
+    """
     spec = InstanceSpec("a", Kind.LLM, ("m", "n"), 10, 500)
     scheduler = core("priority", spec, max_wait=1.0)
     now, number, running = 0.0, 0, []
+
+    def small() -> list[int]:
+        item = Request(number, Kind.LLM, "n", now, 100, 1, priority=10)
+        return dispatched(scheduler.submit(item, now))
+
     for _ in range(4):
         number += 1
-        small = Request(number, Kind.LLM, "n", now, 100, 1, priority=10)
-        running += dispatched(scheduler.submit(small, now))
+        running += small()
     scheduler.submit(request(999, 0.0, 450), now)
     for _ in range(200):
         now += 0.1
         number += 1
-        small = Request(number, Kind.LLM, "n", now, 100, 1, priority=10)
-        running += dispatched(scheduler.submit(small, now))
+        if freed_first:
+            running += dispatched(scheduler.finished(running.pop(0), now))
+        if 999 not in running:
+            running += small()
         if 999 in running:
             break
-        running += dispatched(scheduler.finished(running.pop(0), now))
+        if not freed_first:
+            running += dispatched(scheduler.finished(running.pop(0), now))
     assert 999 in running
     assert now < 5.0
 

@@ -87,23 +87,12 @@ class RequestQueue:
         if len(self._ages) > 32 and self._live * 2 < len(self._ages):
             self._ages = deque(entry for entry in self._ages if entry.waiting)
 
-    def reordered(
-        self, ordering: Ordering, counters: TokenCounters | None, now: float
-    ) -> RequestQueue:
-        """Return a queue of the same entries under another ordering."""
-        queue = RequestQueue(ordering, counters)
-        for entry in self:
-            queue.push(entry, now)
-        return queue
-
     def _lane(self, entry: Entry) -> _Lane:
         name = "" if self._counters is None else entry.request.tenant
         lane = self._lanes.get(name)
         if lane is None:
             self._created += 1
             lane = self._lanes[name] = _Lane(name, self._created)
-            if self._counters is not None:
-                self._counters.joins(name)
         return lane
 
     def _offer(self, lane: _Lane, counters: TokenCounters) -> None:

@@ -34,8 +34,9 @@ class Tenant:
 class TokenCounters:
     """Virtual token counters (Sheng et al., OSDI 2024): tokens served to each, over its weight.
 
-    A tenant that comes back after a pause starts level with those being served, so idleness
-    saves up no credit. Counters that would be lifted anyway are forgotten beyond 4,096 tenants.
+    A tenant that comes back after a pause is level with those being served as soon as it is
+    served once, so idleness saves up no credit. Counters that say no more than that are
+    forgotten beyond 4,096 tenants.
 
     Args:
         tenants: by name, a Tenant or its weight alone; others weigh 1.
@@ -54,11 +55,6 @@ class TokenCounters:
     def counter(self, name: str) -> float:
         """Return a tenant's virtual tokens."""
         return self._counters.get(name, 0.0)
-
-    def joins(self, name: str) -> None:
-        """A tenant that had nothing waiting has something now."""
-        if self._counters.get(name, 0.0) < self._level:
-            self._counters[name] = self._level
 
     def serves(self, name: str, tokens: int, *, chosen: bool) -> None:
         """Charge a tenant for tokens; ``chosen`` when it was picked among those that wait."""
