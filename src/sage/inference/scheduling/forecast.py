@@ -13,7 +13,7 @@ from sage.inference.scheduling.tenants import TokenCounters
 
 NEVER = float("inf")
 
-_REFRESH = 0.25
+_REFRESH = 1.0
 _TYPICAL_PROMPT = 512
 
 

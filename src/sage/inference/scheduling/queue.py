@@ -13,7 +13,7 @@ from sage.inference.scheduling.tenants import TokenCounters
 Head = tuple[Rank, int, Entry]
 """Rank, order of acceptance, and the entry they belong to."""
 
-_MOST_RANKED = 32
+_MOST_RANKED = 16
 
 
 class RequestQueue:
@@ -134,7 +134,7 @@ class _Lane:
         self.key: tuple[float, float] | None = None
 
     def peek(self, ordering: Ordering, now: float) -> Head | None:
-        """Return the head, ranked afresh; past 32 whose ranks have grown, the one then first."""
+        """Return the head, ranked afresh; past 16 whose ranks have grown, the one then first."""
         heap = self.heap
         left = _MOST_RANKED
         while heap:

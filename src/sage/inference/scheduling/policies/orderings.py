@@ -7,6 +7,7 @@ from sage.inference.scheduling.request import Kind, Request
 
 _BULK_CLASSES = frozenset({"bulk", "batch"})
 _BULK_EMBEDDING = 2048
+_STEP = 0.02
 
 
 class ArrivalOrder:
@@ -55,7 +56,8 @@ class SlackOrder:
         latest = self._view.latest_start(request, now)
         if latest == float("inf"):
             return 1.0, float(self._lanes and is_bulk(request)), -request.priority
-        return (0.0, latest) if latest >= now else (2.0,)
+        # Steps keep what is learned from one moment to the next from reshuffling the queue.
+        return (0.0, latest // _STEP) if latest >= now else (2.0,)
 
 
 class TtlOrder:

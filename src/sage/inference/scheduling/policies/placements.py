@@ -62,14 +62,9 @@ class LeastWork:
         if len(instances) == 1:
             return instances[0]
         prompt = self._view.prompt(request)
-        if not self._by_speed:
-            return min(instances, key=lambda s: (_work(s, request, prompt, now), s.last_dispatch))
-        if all(state.speed_known(now) for state in instances):
-            capable = _capable(self._view, request, prompt, instances, now)
-            return min(
-                capable,
-                key=lambda s: (_seconds(s, request, prompt, now), s.last_dispatch),
-            )
+        if self._by_speed and all(state.speed_known(now) for state in instances):
+            targets = _Targets(self._view, request, now)
+            return min(instances, key=lambda s: targets.loss(s, prompt))
         return min(instances, key=lambda s: (_work(s, request, prompt, now), s.last_dispatch))
 
 
@@ -96,40 +91,44 @@ class CheapestCapable:
         if len(instances) == 1:
             return instances[0]
         prompt = self._view.prompt(request)
-        capable = [s for s in instances if meets_slo(self._view, request, prompt, s, now)]
+        targets = _Targets(self._view, request, now)
+        capable = [s for s in instances if not s.speed_known(now) or not targets.loss(s, prompt)[0]]
         if capable:
             least = min(state.spec.cost for state in capable)
             capable = [state for state in capable if state.spec.cost == least]
         return self._work.choose(request, capable or instances, now)
 
 
-def meets_slo(view: View, request: Request, prompt: int, state: InstanceState, now: float) -> bool:
-    """Whether an instance is expected to meet a request's TTFT and TPOT targets from now."""
-    slo = view.slo(request)
-    if slo is None or not state.speed_known(now):
-        return True
-    model = state.latency
-    if slo.tpot_s is not None and model.step(state.batch(now) + 1.0) > slo.tpot_s:
-        return False
-    targets = [t for t in (slo.ttft_s, slo.deadline_s) if t is not None]
-    if not targets:
-        return True
-    first = model.margin * model.ttft(state.uncached(request, prompt) + state.prefill)
-    return now + first <= request.arrived + min(targets)
+class _Targets:
+    """What a request must meet, for a look at one instance after the other."""
 
+    __slots__ = ("_left", "_now", "_request", "_tpot")
 
-def _capable(
-    view: View, request: Request, prompt: int, instances: Sequence[InstanceState], now: float
-) -> Sequence[InstanceState]:
-    if view.slo(request) is None:
-        return instances
-    return [s for s in instances if meets_slo(view, request, prompt, s, now)] or instances
+    def __init__(self, view: View, request: Request, now: float) -> None:
+        slo = view.slo(request)
+        self._request = request
+        self._now = now
+        self._tpot = self._left = float("inf")
+        if slo is not None:
+            if slo.tpot_s is not None:
+                self._tpot = slo.tpot_s
+            for target in (slo.ttft_s, slo.deadline_s):
+                if target is not None:
+                    self._left = min(self._left, request.arrived + target - now)
+
+    def loss(self, state: InstanceState, prompt: int) -> tuple[bool, float, int]:
+        """Return what an instance of known speed is judged by: the smallest is the best.
+
+        Whether it would miss a target, its work in seconds times its batch, its last dispatch.
+        """
+        model = state.latency
+        batch = state.batch(self._now) + 1
+        first = model.ttft(state.uncached(self._request, prompt) + state.prefill)
+        misses = model.margin * first > self._left or (
+            self._tpot < float("inf") and model.step(batch) > self._tpot
+        )
+        return misses, first * batch, state.last_dispatch
 
 
 def _work(state: InstanceState, request: Request, prompt: int, now: float) -> float:
     return (state.uncached(request, prompt) + state.prefill) * (state.batch(now) + 1)
-
-
-def _seconds(state: InstanceState, request: Request, prompt: int, now: float) -> float:
-    tokens = state.uncached(request, prompt) + state.prefill
-    return state.latency.ttft(tokens) * (state.batch(now) + 1)
