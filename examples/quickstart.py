@@ -35,7 +35,8 @@ QUESTIONS = [
     "Who built the first tower?",
     "How old was Henry Hall?",
     "What did the doctor find in the stomach?",
-    "Who designed the fourth tower?",
+    "Which engineer called himself the first civil engineer?",
+    "What did Smeaton need for the joints?",
     "How high is the fourth tower?",
     "What is the light powered by?",
 ]
@@ -151,7 +152,7 @@ def answer(
 ) -> tuple[JobResult, list[Answer]]:
     """Answer questions from the passages, four at a time."""
     answers: list[Answer] = []
-    env = LocalEnvironment("answer")
+    env = LocalEnvironment("answers")
     (
         env.from_collection(questions, name="questions")
         .map(Respond(client, passages), name="answer", parallelism=4)
@@ -181,8 +182,8 @@ def run(path: Path, questions: list[str], *, once: bool) -> None:
             answered, answers = answer(client, passages, questions)
         show(answers, questions)
         tokens = sum(one.completion_tokens for one in answers)
-        print(f"\nindex:   {indexed.summary()}")
-        print(f"answers: {answered.summary()}, {tokens} tokens generated")
+        print(f"\n{indexed.summary()}")
+        print(f"{answered.summary()}, {tokens} tokens generated")
         print(
             "The packaged LLM has 135M parameters and errs; `sage llm serve --model` takes others."
         )

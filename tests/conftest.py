@@ -40,6 +40,8 @@ def isolated_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("SAGE_HOME", str(home / "sage"))
     monkeypatch.setenv("SAGE_MODELS_DIR", str(MODELS_DIR))
+    # No test looks at the network to find out where it is.
+    monkeypatch.setenv("SAGE_NETWORK_REGION", "global")
     monkeypatch.chdir(work)
     return home
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import socket
@@ -115,6 +116,19 @@ def test_links_within_the_project_lead_somewhere(name: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (path.parent / target).exists(), target
+
+
+def test_the_figures_are_those_that_were_measured() -> None:
+    """No figure is written by hand: `python benchmarks/_figures.py` puts them in."""
+    spec = importlib.util.spec_from_file_location("_figures", ROOT / "benchmarks" / "_figures.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for language, path in module.READMES.items():
+        text = path.read_text(encoding="utf-8")
+        assert module.with_figures(text, language) == text
+        assert "| `import sage` |" in text
 
 
 def test_the_settings_page_lists_every_variable() -> None:

@@ -11,8 +11,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.conftest import MODELS_DIR
 from tests.support import running, wait_until
 
 SAGE = str(Path(sys.executable).parent / "sage")
@@ -32,6 +34,12 @@ def stack() -> Iterator[dict[str, object]]:
     assert started.returncode == 0, started.stderr
     yield json.loads(sage("llm", "status", "--json").stdout) | {"said": started.stdout}
     sage("llm", "stop")
+
+
+def _ports(report: dict[str, object]) -> list[int]:
+    instances = report["instances"]
+    assert isinstance(instances, list)
+    return [instance["port"] for instance in instances]
 
 
 def _pids(report: dict[str, object]) -> list[int]:
@@ -85,12 +93,36 @@ def test_a_second_serve_says_who_holds_the_ports(stack: dict[str, object]) -> No
 @pytest.mark.engines
 @pytest.mark.timeout(120)
 def test_restart_serves_the_same_again(stack: dict[str, object]) -> None:
-    """Other processes, the same arguments."""
+    """Other processes, the same arguments and the same ports, so that clients find it."""
     again = sage("llm", "restart")
     assert again.returncode == 0, again.stderr
     report = json.loads(sage("llm", "status", "--json").stdout)
     assert report["healthy"]
     assert not set(_pids(report)) & set(_pids(stack))
+    assert _ports(report) == _ports(stack)
+
+
+@pytest.mark.engines
+@pytest.mark.timeout(120)
+def test_restart_starts_where_it_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path means the same thing again; engine flags reach the only engine.
+
+    What an engine has no use for is said on the terminal, also from the background.
+    """
+    Path("mini").symlink_to(MODELS_DIR / "all-minilm-l6-v2")
+    flags = ("--no-llm", "--embedding-model", "./mini", "--dtype", "half", "--", "--threads", "1")
+    started = sage("llm", "serve", "--background", *ANY_PORTS, *flags)
+    assert started.returncode == 0, started.stderr
+    assert started.stderr == "WARNING: onnx has no use for --dtype; it is ignored\n"
+    monkeypatch.chdir(tmp_path)
+    again = sage("llm", "restart")
+    assert again.returncode == 0, again.stderr
+    (instance,) = json.loads(sage("llm", "status", "--json").stdout)["instances"]
+    assert instance["model"] == "mini"
+    assert "--threads 1" in " ".join(psutil.Process(instance["pid"]).cmdline())
+    sage("llm", "stop")
 
 
 @pytest.mark.engines
@@ -153,7 +185,11 @@ def test_a_background_failure_shows_the_engines_last_words(tmp_path: Path) -> No
         (["serve", "--model", "qwen"], 3, "'qwen' is no packaged model"),
         (["serve", "--engine", "vlm"], 2, "did you mean 'vllm'"),
         (["serve", "--instances", "0"], 2, "--instances must be at least 1, not 0"),
-        (["serve", "stray"], 2, "unexpected argument 'stray'"),
+        (["serve", "--no-llm", "--model", "x"], 2, "an LLM, which is switched off"),
+        (["serve", "--host", "192.0.2.1"], 2, "cannot listen on host '192.0.2.1'"),
+        (["serve", "--gateway-port", "0", "--port", "0", "--", "--port=1"], 2, "before the --"),
+        (["logs", "-n", "-1"], 2, "-1 is not in the range"),
+        (["serve", "stray"], 2, "unexpected extra argument (stray)"),
         (["serve", "--embedding-model", "x", "--no-embedding"], 2, "exclude each other"),
         (["logs"], 2, "nothing has been served yet"),
         (["restart"], 4, "nothing is running"),

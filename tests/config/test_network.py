@@ -28,6 +28,7 @@ from sage.config.network import (
 @pytest.fixture(autouse=True)
 def _ask_afresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("HF_ENDPOINT", "")  # so that what a test makes the code set is undone
+    monkeypatch.delenv("SAGE_NETWORK_REGION", raising=False)
     detect_china_mainland.cache_clear()
     yield
     detect_china_mainland.cache_clear()

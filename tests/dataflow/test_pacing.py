@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sage.dataflow.pacing import Pacer, idle_wait
@@ -26,6 +26,7 @@ def test_slow_records_move_one_by_one() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 5000), st.floats(0, 1e6))))
+@settings(deadline=None)
 def test_limit_stays_in_bounds(batches: list[tuple[int, float]]) -> None:
     """Whatever was measured, a batch has from one record to the largest."""
     pacer = Pacer(512)

@@ -165,14 +165,13 @@ def test_profiled_operator(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("as_class", [False, True])
 def test_batch_llm_operator(as_class: bool) -> None:
     """It buffers, returning None, and a list of results is one record."""
+    operator: Any = BatchLLMOperator if as_class else BatchLLMOperator(batch_size=2)
     env = LocalEnvironment("batches")
     batches: list[Any] = []
-    prompts = env.from_collection([{"prompt": "a"}, {"prompt": "b"}])
-    if as_class:
-        answered = prompts.map(BatchLLMOperator, batch_size=2)
-    else:
-        answered = prompts.map(BatchLLMOperator(batch_size=2))
-    answered.sink(batches.append)
+    arguments = {"batch_size": 2} if as_class else {}
+    env.from_collection([{"prompt": "a"}, {"prompt": "b"}]).map(operator, **arguments).sink(
+        batches.append
+    )
     env.submit(autostop=True)
     assert batches == [[{"prompt": "a", "response": "A"}, {"prompt": "b", "response": "B"}]]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -36,7 +35,9 @@ _SERVE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--gateway-port", type=int, help="Gateway's port.  [default: 8000]"),
     click.option("--instances", type=int, default=1, show_default=True, help="LLM engines to run."),
     click.option(
-        "--engine", help="LLM engine: llama.cpp or vllm.  [default: what the model needs]"
+        "--engine",
+        help="Engine of the LLM (with --no-llm: of the embedding model): llama.cpp, vllm, onnx or "
+        "sentence-transformers.  [default: what the model needs]",
     ),
     click.option(
         "--gpu-memory", type=float, help="Share of GPU memory for the engine, 0 to 1 (vLLM)."
@@ -50,7 +51,6 @@ _SERVE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--background/--foreground", default=False, help="Return when ready, or stay until Ctrl-C."
     ),
-    click.argument("extra", nargs=-1, type=click.UNPROCESSED),
 )
 
 
@@ -60,17 +60,36 @@ def _serve_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@llm.command(help="Start engines and the gateway. Flags after -- go to the LLM engine as they are.")
+class _ServeCommand(click.Command):
+    """A command whose words after ``--`` are not its own."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse what stands before ``--``; the rest becomes the parameter ``extra``."""
+        own, extra = args, []
+        if "--" in args:
+            cut = args.index("--")
+            own, extra = args[:cut], args[cut + 1 :]
+        rest = super().parse_args(ctx, own)
+        ctx.params["extra"] = tuple(extra)
+        return rest
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Show the separator in the usage line."""
+        return [*super().collect_usage_pieces(ctx), "[-- ENGINE FLAGS]"]
+
+
+@llm.command(
+    cls=_ServeCommand,
+    help="Start engines and the gateway. Flags after -- go to the LLM engine as they are (with "
+    "--no-llm: to the embedding engine); for llama.cpp they name its parameters: -- --slots 8 "
+    "--threads 4 --n-batch 512.",
+)
 @_serve_options
 def serve(background: bool, **asked: Any) -> int:
     """Serve until Ctrl-C, or in the background."""
     from sage.cli.serving import serve_here, serve_in_background
     from sage.inference.engines.plan import StackConfig
 
-    if asked["extra"] and not _has_separator(sys.argv):
-        raise ConfigError(
-            f"unexpected argument {asked['extra'][0]!r}; flags for the engine go after --"
-        )
     options = EngineOptions(
         gpu_memory=asked["gpu_memory"],
         dtype=asked["dtype"],
@@ -104,10 +123,6 @@ def _wants_embedding(asked: dict[str, Any]) -> bool:
             raise ConfigError("--embedding-model and --no-embedding exclude each other")
         return bool(asked["embedding"])
     return bool(asked["embedding_model"]) or asked["no_llm"] or not asked["model"]
-
-
-def _has_separator(argv: list[str]) -> bool:
-    return "--" in argv
 
 
 def _as_arguments(asked: dict[str, Any]) -> list[str]:
@@ -149,8 +164,8 @@ def stop() -> int:
 
 @llm.command(help="Stop the running stack and start it again as it was, in the background.")
 def restart() -> int:
-    """Restart with the arguments of the last `serve`."""
-    from sage.cli.serving import serve_in_background
+    """Restart with the arguments of the last `serve`, on the same ports."""
+    from sage.cli.serving import serve_in_background, with_ports
     from sage.inference.engines.control import stop_stack
     from sage.inference.engines.state import read_state
 
@@ -158,12 +173,19 @@ def restart() -> int:
     if state is None:
         raise EngineError("nothing is running; start it with `sage llm serve`")
     stop_stack(user_paths())
-    return serve_in_background(state.arguments)
+    return serve_in_background(with_ports(state), folder=state.folder)
 
 
 @llm.command(help="Print the last log lines of an instance, or of all.")
 @click.argument("instance", required=False)
-@click.option("-n", "--lines", type=int, default=40, show_default=True, help="Lines of each log.")
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(min=0),
+    default=40,
+    show_default=True,
+    help="Lines of each log.",
+)
 @click.option("-f", "--follow", is_flag=True, help="Keep printing what is added, until Ctrl-C.")
 def logs(instance: str | None, lines: int, follow: bool) -> None:
     """Print or follow log files."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from sage.config.paths import user_paths
+from sage.errors import EngineError
 from sage.inference.engines.log import open_log, tail
 from sage.inference.engines.plan import StackConfig
 from sage.inference.engines.stack import Stack
@@ -90,8 +91,35 @@ def try_it(state: StackState) -> str:
     return f"curl {state.gateway_url}/v1/{route} -H 'content-type: application/json' -d '{body}'"
 
 
-def serve_in_background(arguments: Sequence[str]) -> int:
-    """Start a detached process that serves; return when it is ready, or say why it is not."""
+def with_ports(state: StackState) -> list[str]:
+    """Return the arguments of a stack, with the ports it has: its clients find it there again."""
+    own, separator, extra = _cut(state.arguments)
+    ports = ["--gateway-port", str(state.gateway_port)]
+    for kind, flag in ((Kind.LLM, "--port"), (Kind.EMBEDDING, "--embedding-port")):
+        first = next((engine.port for engine in state.engines if engine.kind == kind), None)
+        if first is not None:
+            ports += [flag, str(first)]
+    # Of an option that is given twice, the last one counts.
+    return [*own, *ports, *separator, *extra]
+
+
+def _cut(arguments: list[str]) -> tuple[list[str], list[str], list[str]]:
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    return arguments[:at], arguments[at : at + 1], arguments[at + 1 :]
+
+
+def serve_in_background(arguments: Sequence[str], *, folder: str | None = None) -> int:
+    """Start a detached process that serves; return when it is ready, or say why it is not.
+
+    Args:
+        arguments: of ``sage llm serve``.
+        folder: where it runs, for relative paths and its ``.env``; here by default.
+
+    Raises:
+        EngineError: the folder is gone, or the log cannot be written.
+    """
+    if folder is not None and not Path(folder).is_dir():
+        raise EngineError(f"cannot start in {folder}: it is no longer there")
     paths = user_paths()
     log_path = paths.logs / "stack.log"
     command = [sys.executable, "-m", "sage", "llm", "serve", "--foreground", *arguments]
@@ -104,6 +132,7 @@ def serve_in_background(arguments: Sequence[str]) -> int:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                cwd=folder,
             )
     except OSError as error:
         raise cannot_write(paths.logs, error) from error
@@ -116,6 +145,9 @@ def serve_in_background(arguments: Sequence[str]) -> int:
     if code is not None:
         _show_failure(log_path, begin)
         return code or 1
+    for line in tail(log_path, 40, start=begin):
+        if line.startswith("WARNING: "):
+            click.echo(line, err=True)
     for line in describe(read_state(paths)):
         click.echo(line)
     return 0

@@ -119,6 +119,12 @@ def print_table(report: StackReport) -> None:
             _requests(instance.requests),
         )
     console.print(table)
+    for instance in report.instances:
+        if instance.health == "failed":
+            console.print(
+                f"{instance.instance} is given up: see `sage llm logs {instance.instance}`, then "
+                "`sage llm restart`"
+            )
 
 
 def _health(instance: InstanceReport) -> str:

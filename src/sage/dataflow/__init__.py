@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sage.dataflow.context import RuntimeContext
+    from sage.dataflow.dead_letters import DeadLetter
     from sage.dataflow.environment import LocalEnvironment
     from sage.dataflow.functions import (
         BatchFunction,
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
     )
     from sage.dataflow.job import JobHandle
     from sage.dataflow.result import JobResult, JobStatus, OperatorReport
+    from sage.dataflow.retry import RetryPolicy
     from sage.dataflow.stream import Stream
 
 _HOMES = {
     "BatchFunction": "sage.dataflow.functions",
     "CoMapFunction": "sage.dataflow.functions",
+    "DeadLetter": "sage.dataflow.dead_letters",
     "FilterFunction": "sage.dataflow.functions",
     "FlatMapFunction": "sage.dataflow.functions",
     "JobHandle": "sage.dataflow.job",
@@ -36,6 +39,7 @@ _HOMES = {
     "LocalEnvironment": "sage.dataflow.environment",
     "MapFunction": "sage.dataflow.functions",
     "OperatorReport": "sage.dataflow.result",
+    "RetryPolicy": "sage.dataflow.retry",
     "RuntimeContext": "sage.dataflow.context",
     "SinkFunction": "sage.dataflow.functions",
     "SourceFunction": "sage.dataflow.functions",
@@ -45,6 +49,7 @@ _HOMES = {
 __all__ = [
     "BatchFunction",
     "CoMapFunction",
+    "DeadLetter",
     "FilterFunction",
     "FlatMapFunction",
     "JobHandle",
@@ -55,6 +60,7 @@ __all__ = [
     "LocalEnvironment",
     "MapFunction",
     "OperatorReport",
+    "RetryPolicy",
     "RuntimeContext",
     "SinkFunction",
     "SourceFunction",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sage.dataflow.lifecycle import is_operator
 from sage.dataflow.options import OPTION_NAMES
 from sage.errors import GraphError, shorten
 
@@ -20,11 +21,13 @@ class Blueprint:
         given: what the user gave.
         args: positional arguments of the constructor.
         kwargs: keyword arguments of the constructor.
+        wrap: makes the object that runs of each object made so.
     """
 
     given: Any
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    wrap: Callable[[Any], Any] | None = None
 
     @property
     def is_class(self) -> bool:
@@ -34,7 +37,15 @@ class Blueprint:
     @property
     def is_instance(self) -> bool:
         """Whether it is an operator object, as against a plain callable."""
-        return not self.is_class and callable(getattr(self.given, "execute", None))
+        return not self.is_class and is_operator(self.given)
+
+    @property
+    def is_async(self) -> bool:
+        """Whether it is run by awaiting it."""
+        call = getattr(self.given, "execute", self.given)
+        return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(
+            getattr(call, "__call__", None)  # noqa: B004 - an object's own, not whether it has one
+        )
 
     @property
     def label(self) -> str:
@@ -55,6 +66,10 @@ class Blueprint:
         Raises:
             GraphError: the instance cannot be copied.
         """
+        made = self._made(count, name)
+        return made if self.wrap is None else [self.wrap(each) for each in made]
+
+    def _made(self, count: int, name: str) -> list[Any]:
         if self.is_class:
             return [self.given(*self.args, **self.kwargs) for _ in range(count)]
         if not self.is_instance or count == 1:
@@ -74,7 +89,7 @@ class Blueprint:
 
 def is_operator_class(given: object) -> bool:
     """Say whether it is a class whose instances are operators."""
-    return inspect.isclass(given) and callable(getattr(given, "execute", None))
+    return inspect.isclass(given) and is_operator(given)
 
 
 def split_arguments(
@@ -130,8 +145,3 @@ def class_options(blueprint: Blueprint) -> Mapping[str, Any]:
     if blueprint.is_instance:
         return getattr(blueprint.given, "operator_options", {})
     return {}
-
-
-def accepts_context(method: Callable[..., Any]) -> bool:
-    """Say whether an ``open`` method takes the context."""
-    return bool(inspect.signature(method).parameters)

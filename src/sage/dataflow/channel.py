@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +55,9 @@ class Channel:
         self._closed = False
         self._lock = threading.Lock()
         self._not_full = threading.Condition(self._lock)
-        self._sleepers: deque[threading.Condition] = deque()
+        # Called, and left out, when there is something to take; the lock is held then.
+        self._sleepers: deque[Callable[[], None]] = deque()
+        self._close_listeners: list[Callable[[], None]] = []
 
     @property
     def hungry(self) -> bool:
@@ -81,13 +84,37 @@ class Channel:
             ChannelClosed: the job was stopped.
         """
         with self._lock:
-            if not self._await_records(timeout):
-                return []
-            share = -(-self._queued // self._consumers)
-            records = self._pop(min(limit, share))
-            if self._queued <= self._capacity // 2:
-                self._not_full.notify_all()
-            return records
+            return self._pop_share(limit) if self._await_records(timeout) else []
+
+    def take_now(self, limit: int, ready: Callable[[], None]) -> list[Any]:
+        """Return up to ``limit`` records without waiting, for a consumer on an event loop.
+
+        Args:
+            limit: most records.
+            ready: called once, from another thread, when there is something to take; only when
+                this call returned nothing.
+
+        Raises:
+            EndOfStream: there will be no more.
+            ChannelClosed: the job was stopped.
+        """
+        with self._lock:
+            self._forget(ready)
+            return self._pop_share(limit) if self._has_records(ready) else []
+
+    def pass_on(self, ready: Callable[[], None]) -> None:
+        """Let another consumer take what this one was called for, or would be, and cannot."""
+        with self._lock:
+            self._forget(ready)
+            if self._queued:
+                self._wake(1)
+
+    def on_close(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` when the channel is closed, or now if it is."""
+        with self._lock:
+            self._close_listeners.append(listener)
+            if self._closed:
+                listener()
 
     def open_batch(self) -> deque[Any]:
         """Return a list in the making, for a producer that makes one record at a time.
@@ -116,12 +143,24 @@ class Channel:
             self._producers -= 1
             self._wake(len(self._sleepers))
 
+    @property
+    def closed(self) -> bool:
+        """Whether the job was stopped."""
+        return self._closed
+
+    @property
+    def full(self) -> bool:
+        """Whether a producer would wait."""
+        return self._queued >= self._capacity
+
     def close(self) -> None:
         """Stop: every waiting or later put and take raises `ChannelClosed`."""
         with self._lock:
             self._closed = True
             self._wake(len(self._sleepers))
             self._not_full.notify_all()
+            for listener in self._close_listeners:
+                listener()
 
     def statistics(self) -> ChannelStatistics:
         """Return a snapshot."""
@@ -142,35 +181,38 @@ class Channel:
 
     def _wake(self, count: int) -> None:
         for _ in range(min(count, len(self._sleepers))):
-            self._sleepers.popleft().notify()
+            self._sleepers.popleft()()
+
+    def _forget(self, sleeper: Callable[[], None]) -> None:
+        if sleeper in self._sleepers:
+            self._sleepers.remove(sleeper)
 
     def _await_records(self, timeout: float | None) -> bool:
         """Wait for the first record; say whether there is one."""
         # A condition of its own for each sleeper: those woken leave `_sleepers` at once, so that
         # `hungry` says whether one more record is wanted.
         bed = threading.Condition(self._lock)
-        while not self._has_records(bed):
+        while not self._has_records(bed.notify):
             woken = bed.wait(timeout)
-            if bed in self._sleepers:
-                self._sleepers.remove(bed)
+            self._forget(bed.notify)
             if not woken:
                 return self._has_records(None)
         return True
 
-    def _has_records(self, bed: threading.Condition | None) -> bool:
-        """Say whether there are records; if not, leave ``bed`` among the sleepers."""
+    def _has_records(self, sleeper: Callable[[], None] | None) -> bool:
+        """Say whether there are records; if not, leave ``sleeper`` to be called."""
         if self._closed:
             raise ChannelClosed
         if self._queued:
             return True
         # Counted as a sleeper before looking into the open batches: a producer appends first and
         # looks at `hungry` then, so one of the two always sees the other.
-        if bed is not None:
-            self._sleepers.append(bed)
+        if sleeper is not None:
+            self._sleepers.append(sleeper)
         ended = self._producers == 0
         self._collect_open_batches()
-        if bed is not None and (self._queued or ended):
-            self._sleepers.remove(bed)
+        if sleeper is not None and (self._queued or ended):
+            self._sleepers.remove(sleeper)
         if ended and not self._queued:
             raise EndOfStream
         return self._queued > 0
@@ -181,6 +223,13 @@ class Channel:
             if records:
                 self._lists.append(records)
                 self._queued += len(records)
+
+    def _pop_share(self, limit: int) -> list[Any]:
+        share = -(-self._queued // self._consumers)
+        records = self._pop(min(limit, share))
+        if self._queued <= self._capacity // 2:
+            self._not_full.notify_all()
+        return records
 
     def _pop(self, limit: int) -> list[Any]:
         # A list is shared when several stages read the same stream: it is never changed here.

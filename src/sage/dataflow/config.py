@@ -5,18 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Self
 
-from sage.dataflow.options import check_count
-from sage.errors import ConfigError, UnknownKeyError
-
-
-class Workers(StrEnum):
-    """Where replicas live."""
-
-    THREAD = "thread"
-    INLINE = "inline"
+from sage.dataflow.checks import check_count
+from sage.dataflow.workers import Workers, read_workers
+from sage.errors import UnknownKeyError
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +17,10 @@ class EnvironmentConfig:
     """Settings of an environment; the keys of ``LocalEnvironment(config={…})``.
 
     Attributes:
-        workers: "thread" (a thread for each replica of each stage) or "inline" (everything in the
-            thread that calls ``submit``, where cProfile and debuggers see it).
+        workers: "thread" (a thread for each replica of each stage), "process" (a process for each
+            replica of the operators that transform records; sources, sinks and async operators stay
+            in this one) or "inline" (everything in the thread that calls ``submit``, where
+            cProfile and debuggers see it).
         parallelism: replicas of an operator that does not say.
         batch_size: most records that move at once; small steps are taken by themselves when
             records are slow, so this bounds memory, not latency.
@@ -34,8 +29,8 @@ class EnvironmentConfig:
 
     workers: Workers = Workers.THREAD
     parallelism: int = 1
-    batch_size: int = 1024
-    channel_capacity: int = 4096
+    batch_size: int = 2048
+    channel_capacity: int = 8192
 
     def __post_init__(self) -> None:
         for name in ("parallelism", "batch_size", "channel_capacity"):
@@ -55,13 +50,5 @@ class EnvironmentConfig:
             if key not in known:
                 raise UnknownKeyError(key, known, where="LocalEnvironment config")
         if "workers" in values:
-            values["workers"] = _workers(values["workers"])
+            values["workers"] = read_workers(values["workers"])
         return cls(**values)
-
-
-def _workers(value: object) -> Workers:
-    try:
-        return Workers(str(value))
-    except ValueError:
-        choices = ", ".join(repr(choice.value) for choice in Workers)
-        raise ConfigError(f"workers is {value!r}; choose one of {choices}") from None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, overload
 
 from sage.dataflow.blueprint import Blueprint, class_options, split_arguments
-from sage.dataflow.config import EnvironmentConfig, Workers
+from sage.dataflow.build import build_replicas
+from sage.dataflow.config import EnvironmentConfig
+from sage.dataflow.dead_letters import DeadLetter, DeadLetters
 from sage.dataflow.graph import Graph, Kind, Node
+from sage.dataflow.guard import JobServices
 from sage.dataflow.job import JobHandle, Runtime
 from sage.dataflow.options import OperatorOptions
 from sage.dataflow.plan import make_plan
@@ -15,8 +18,8 @@ from sage.dataflow.result import JobResult
 from sage.dataflow.runtime.inline import InlineRuntime
 from sage.dataflow.runtime.threads import ThreadRuntime
 from sage.dataflow.source import is_eager
-from sage.dataflow.stage import build_replicas
 from sage.dataflow.stream import Stream
+from sage.dataflow.workers import Workers
 from sage.errors import ConfigError, GraphError, shorten
 
 
@@ -37,6 +40,15 @@ class LocalEnvironment:
         self.config = EnvironmentConfig.from_mapping(config)
         self.last_job: JobHandle | None = None
         self._graph = Graph()
+        self._dead_letter_sink: Callable[[DeadLetter], Any] | None = None
+
+    def on_dead_letter(self, function: Callable[[DeadLetter], Any]) -> None:
+        """Hand every dead letter to a function, one at a time, instead of keeping it.
+
+        Dead letters are the records that operators with ``on_error="dead_letter"`` gave up;
+        `JobResult.dead_letters` has them otherwise.
+        """
+        self._dead_letter_sink = function
 
     def from_source(self, source: Any, *args: Any, **kwargs: Any) -> Stream:
         """Begin a stream.
@@ -125,9 +137,14 @@ class LocalEnvironment:
         inputs: tuple[int, ...] = (),
         eager: bool = False,
         bounded: bool = True,
+        keyed: bool = False,
     ) -> Node:
         """Add an operator to the graph; streams call this."""
         merged = OperatorOptions.merged(f"{kind.value}()", class_options(blueprint), options)
+        if kind in (Kind.SOURCE, Kind.KEYBY) and merged.handles_errors:
+            raise GraphError(
+                f"a {kind.value} cannot have on_error or retry; its errors end the job"
+            )
         return self._graph.add(
             kind,
             blueprint,
@@ -136,7 +153,27 @@ class LocalEnvironment:
             inputs=inputs,
             eager=eager,
             bounded=bounded,
+            keyed=keyed,
+            options=merged,
+            workers=self._workers(kind, blueprint, merged.workers),
         )
+
+    def _workers(self, kind: Kind, blueprint: Blueprint, asked: Workers | None) -> Workers:
+        """Say where an operator's replicas live."""
+        # A sink in this process can gather what the caller reads after the run.
+        stays = kind in (Kind.SOURCE, Kind.KEYBY) or blueprint.is_async
+        if asked is Workers.PROCESS and stays:
+            raise GraphError(
+                f"{'an async operator' if blueprint.is_async else f'a {kind.value}'} cannot run in "
+                "a process of its own; leave out workers='process'"
+            )
+        if asked is Workers.INLINE:
+            raise ConfigError("workers='inline' is for a whole environment: put it in its config")
+        if self.config.workers is Workers.INLINE:
+            return Workers.THREAD
+        if asked is not None:
+            return asked
+        return Workers.THREAD if stays or kind is Kind.SINK else self.config.workers
 
     def _parallelism(self, kind: Kind) -> int:
         return 1 if kind in (Kind.SOURCE, Kind.SINK) else self.config.parallelism
@@ -172,13 +209,18 @@ class LocalEnvironment:
 
     def _prepare(self, profile: bool) -> JobHandle:
         plan = make_plan(self._graph)
-        replicas = build_replicas(plan, profile=profile)
+        services = JobServices(DeadLetters(self._dead_letter_sink))
+        replicas = build_replicas(plan, services, profile=profile)
         inline = self.config.workers is Workers.INLINE
-        runtime: Runtime = (InlineRuntime if inline else ThreadRuntime)(plan, replicas, self.config)
+        runtime: Runtime = (InlineRuntime if inline else ThreadRuntime)(
+            plan, replicas, self.config, services
+        )
         operators = [
             operator for stage in replicas for replica in stage for operator in replica.operators
         ]
-        self.last_job = JobHandle(self.name, self._graph.nodes, operators, runtime)
+        self.last_job = JobHandle(
+            self.name, self._graph.nodes, operators, runtime, services.dead_letters
+        )
         return self.last_job
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sage.dataflow.blueprint import Blueprint
+from sage.dataflow.options import OperatorOptions
+from sage.dataflow.workers import Workers
 from sage.errors import GraphError
 
 
@@ -16,6 +18,7 @@ class Kind(StrEnum):
     MAP = "map"
     FLATMAP = "flatmap"
     FILTER = "filter"
+    KEYBY = "keyby"
     SINK = "sink"
 
 
@@ -33,6 +36,10 @@ class Node:
         eager: of a source, whether its records are all in memory already, so that reading them
             never waits.
         bounded: of a source, whether None ends it.
+        keyed: whether it reads the (key, record) pairs of a keyby; with several replicas, all
+            records of a key go to the same one.
+        options: what else was said of it.
+        workers: where its replicas live.
     """
 
     id: int
@@ -43,6 +50,14 @@ class Node:
     inputs: tuple[int, ...] = ()
     eager: bool = False
     bounded: bool = True
+    keyed: bool = False
+    options: OperatorOptions = field(default_factory=OperatorOptions)
+    workers: Workers = Workers.THREAD
+
+    @property
+    def is_async(self) -> bool:
+        """Whether it is a coroutine function, run on an event loop."""
+        return self.kind is not Kind.SOURCE and self.blueprint.is_async
 
 
 class Graph:
@@ -67,6 +82,9 @@ class Graph:
         inputs: tuple[int, ...] = (),
         eager: bool = False,
         bounded: bool = True,
+        keyed: bool = False,
+        options: OperatorOptions,
+        workers: Workers = Workers.THREAD,
     ) -> Node:
         """Add an operator and return it.
 
@@ -77,7 +95,19 @@ class Graph:
             raise GraphError(f"there is already an operator named {name!r}; names are unique")
         unique = name or self.free_name(blueprint.label or kind.value)
         self._names.add(unique)
-        node = Node(len(self._nodes), kind, unique, blueprint, parallelism, inputs, eager, bounded)
+        node = Node(
+            id=len(self._nodes),
+            kind=kind,
+            name=unique,
+            blueprint=blueprint,
+            parallelism=parallelism,
+            inputs=inputs,
+            eager=eager,
+            bounded=bounded,
+            keyed=keyed,
+            options=options,
+            workers=workers,
+        )
         self._nodes.append(node)
         return node
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from sage.dataflow.dead_letters import DeadLetters
 from sage.dataflow.graph import Node
 from sage.dataflow.replica import OperatorReplica
 from sage.dataflow.result import (
@@ -46,6 +47,7 @@ class JobHandle:
         nodes: the graph's operators.
         operators: every operator's replicas.
         runtime: what runs them.
+        dead_letters: where records go that were given up.
         clock: seconds.
     """
 
@@ -55,6 +57,7 @@ class JobHandle:
         nodes: tuple[Node, ...],
         operators: list[OperatorReplica],
         runtime: Runtime,
+        dead_letters: DeadLetters,
         *,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -62,6 +65,7 @@ class JobHandle:
         self._nodes = nodes
         self._operators = operators
         self._runtime = runtime
+        self._dead_letters = dead_letters
         self._clock = clock
         self._cancelled = False
         self._result: JobResult | None = None
@@ -178,4 +182,5 @@ class JobHandle:
             duration=self.elapsed,
             abandoned=count_abandoned(self._nodes, reports),
             error=error,
+            dead_letters=self._dead_letters.kept(),
         )

@@ -6,7 +6,7 @@ loop written by hand, counting costs nothing but for the records that are droppe
 operator raises, the line of the traceback says which one and a local variable holds the record:
 nothing is called twice to find out. For ``map, filter, sink`` the function reads::
 
-    def run(records):
+    def run(records, loop):
         n0 = n1 = n2 = 0
         out = []
         try:
@@ -20,29 +20,33 @@ nothing is called twice to find out. For ``map, filter, sink`` the function read
                     continue
                 f2(r1)
         except Exception as error:
-            raise failure(error, locals()) from error
+            raise loop.failure(error, locals()) from error
         finally:
-            count(n0, n1, n2)
+            loop.count(n0, n1, n2)
         return out
+
+A second function, written by the same hand, also reads the clock after every operator; it runs on a
+sample of the records.
 """
 
 from __future__ import annotations
 
 import linecache
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import length_hint
-from typing import Any
+from typing import Any, TypeAlias
 
-from sage.dataflow.graph import Kind
+from sage.dataflow.graph import Kind, Node
 from sage.dataflow.replica import OperatorReplica
 from sage.errors import OperatorError
 
-# Every n-th batch is measured operator by operator; so is each batch of slow records, for which
-# reading the clock costs nothing by comparison.
-SAMPLE_EVERY = 32
-SLOW_RECORD = 5e-6
+# Of every n-th batch the first few records are measured operator by operator; so is each batch of
+# slow records, for which reading the clock costs nothing by comparison.
+SAMPLE_EVERY = 16
+SAMPLE_SIZE = 32
+SLOW_RECORD = 20e-6
 
 
 class RecordFailedError(OperatorError):
@@ -81,8 +85,11 @@ class RecordLoop:
         self._busy = 0.0
         self._counts: tuple[int, ...] = ()
         self._failed_step: int | None = None
-        self._plain = self._compile(measured=False)
-        self._measured = self._compile(measured=True)
+        nodes = [replica.node for replica in replicas]
+        self._plain_source = write_loop(nodes, measured=False)
+        self._measured_source = write_loop(nodes, measured=True)
+        self._plain = self._compile(self._plain_source)
+        self._measured = self._compile(self._measured_source)
 
     def process(self, records: Sequence[Any]) -> list[Any]:
         """Take a batch through all operators and return what the last one emits.
@@ -90,25 +97,55 @@ class RecordLoop:
         Raises:
             RecordFailedError: an operator raised.
         """
-        measured = self._is_measured()
-        run = self._measured if measured else self._plain
+        self._batches += 1
+        if self._measure_all or self._per_record > SLOW_RECORD:
+            return self._run(self._measured, records)
+        if self._batches % SAMPLE_EVERY != 1:
+            return self._run(self._plain, records)
+        emitted = self._run(self._measured, records[:SAMPLE_SIZE])
+        if len(records) > SAMPLE_SIZE:
+            emitted += self._run(self._plain, records[SAMPLE_SIZE:], emitted)
+        return emitted
+
+    def failure(self, error: Exception, variables: dict[str, Any]) -> RecordFailedError:
+        """Say which operator raised, and on what; the generated functions call it."""
+        traceback = error.__traceback__
+        assert traceback is not None
+        source = self._measured_source if variables["measured"] else self._plain_source
+        step = source.steps[traceback.tb_lineno]
+        self._failed_step = step
+        replica = self._replicas[step]
+        record = replica.shown(variables[source.records[step]])
+        failure = RecordFailedError(replica.name, record, error)
+        failure.done = variables["out"]
+        return failure
+
+    def count(self, *counts: int) -> None:
+        """Take a batch's counts: records dropped, or emitted by a flatmap."""
+        self._counts = counts
+
+    def clocked(self, *seconds: float) -> None:
+        """Take the seconds spent in each operator over a measured batch."""
+        for replica, spent in zip(self._replicas, seconds, strict=True):
+            replica.meter.clocked += spent
+
+    def _run(
+        self, run: LoopFunction, records: Sequence[Any], before: Sequence[Any] = ()
+    ) -> list[Any]:
         iterator = iter(records)
         self._failed_step = None
         start = self._clock()
         try:
-            return run(iterator)
+            return run(iterator, self)
+        except RecordFailedError as failure:
+            failure.done[:0] = before
+            raise
         finally:
             taken = len(records) - length_hint(iterator)
             elapsed = self._clock() - start
-            self._batches += 1
             self._per_record = elapsed / max(taken, 1)
             self._busy += elapsed
             self._account(taken)
-
-    def _is_measured(self) -> bool:
-        return (
-            self._measure_all or self._batches % SAMPLE_EVERY == 0 or self._per_record > SLOW_RECORD
-        )
 
     def _account(self, taken: int) -> None:
         """Add a batch's counts to the meters; what one operator emits, the next one takes."""
@@ -127,60 +164,23 @@ class RecordLoop:
         for replica in self._replicas:
             replica.meter.busy = self._busy * replica.meter.clocked / clocked if clocked else 0.0
 
-    def _failure(self, error: Exception, variables: dict[str, Any]) -> RecordFailedError:
-        traceback = error.__traceback__
-        assert traceback is not None
-        source = self._measured_source if variables["measured"] else self._plain_source
-        step = source.steps[traceback.tb_lineno]
-        self._failed_step = step
-        record = variables[source.records[step]]
-        failure = RecordFailedError(self._replicas[step].name, record, error)
-        failure.done = variables["out"]
-        return failure
-
-    def _count(self, *counts: int) -> None:
-        self._counts = counts
-
-    def _clock_step(self, step: int, seconds: float) -> None:
-        self._replicas[step].meter.clocked += seconds
-
-    def _compile(self, *, measured: bool) -> Callable[[Iterable[Any]], list[Any]]:
-        source = write_loop([replica.kind for replica in self._replicas], measured=measured)
-        if measured:
-            self._measured_source = source
-        else:
-            self._plain_source = source
-        namespace: dict[str, Any] = {
-            "failure": self._failure,
-            "count": self._count,
-            "clock": self._clock,
-            "add": self._clock_step,
-            "clocked": clocked,
-        }
-        namespace.update({f"f{step}": replica.call for step, replica in enumerate(self._replicas)})
+    def _compile(self, source: LoopSource) -> LoopFunction:
         names = " → ".join(replica.name for replica in self._replicas)
-        filename = f"<dataflow loop{' (measured)' if measured else ''}: {names}>"
+        filename = f"<dataflow loop{' (measured)' if source.measured else ''}: {names}>"
+        # No reference to this object: a job's memory is free as soon as it is let go.
+        namespace: dict[str, Any] = {"clock": self._clock}
+        for step, replica in enumerate(self._replicas):
+            namespace[f"f{step}"] = replica.call
+            namespace[f"k{step}"] = replica.context.state
         text = source.text
         # Tracebacks show the generated lines.
         linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
         exec(compile(text, filename, "exec"), namespace)  # noqa: S102 - text written just above
-        run: Callable[[Iterable[Any]], list[Any]] = namespace["run"]
+        run: LoopFunction = namespace["run"]
         return run
 
 
-def clocked(
-    records: Iterable[Any],
-    step: int,
-    clock: Callable[[], float],
-    add: Callable[[int, float], None],
-) -> Iterator[Any]:
-    """Yield from what a flatmap returned, adding the time that its making takes."""
-    start = clock()
-    for record in records:
-        add(step, clock() - start)
-        yield record
-        start = clock()
-    add(step, clock() - start)
+LoopFunction: TypeAlias = Callable[[Iterable[Any], RecordLoop], list[Any]]
 
 
 @dataclass(slots=True)
@@ -188,11 +188,13 @@ class LoopSource:
     """A generated function.
 
     Attributes:
+        measured: whether it reads the clock after every operator.
         lines: its text.
         steps: the operator that each numbered line runs.
         records: for each operator, the variable with the record that it takes.
     """
 
+    measured: bool
     lines: list[str] = field(default_factory=list)
     steps: dict[int, int] = field(default_factory=dict)
     records: list[str] = field(default_factory=list)
@@ -209,50 +211,66 @@ class LoopSource:
             self.steps[len(self.lines)] = step
 
 
-def write_loop(kinds: Sequence[Kind], *, measured: bool) -> LoopSource:
-    """Write the loop for operators of these kinds.
+def write_loop(nodes: Sequence[Node], *, measured: bool) -> LoopSource:
+    """Write the loop for a run of operators.
 
     Args:
-        kinds: map, filter, flatmap, or (last only) sink.
-        measured: add the seconds spent in each operator to its meter.
+        nodes: the operators, first to last; a sink can only be the last.
+        measured: read the clock after every operator.
     """
-    source = LoopSource()
-    counters = [f"n{step}" for step in range(len(kinds))]
-    source.add(0, "def run(records):")
+    source = LoopSource(measured)
+    counters = [f"n{step}" for step in range(len(nodes))]
+    clocks = [f"s{step}" for step in range(len(nodes))]
+    source.add(0, "def run(records, loop):")
     source.add(1, f"measured = {measured}")
     source.add(1, f"{' = '.join(counters)} = 0")
+    if measured:
+        source.add(1, f"{' = '.join(clocks)} = 0.0")
     source.add(1, "out = []")
     source.add(1, "push = out.append")
     source.add(1, "try:")
     source.add(2, "for r0 in records:")
     depth, record = 3, "r0"
-    for step, kind in enumerate(kinds):
+    for step, node in enumerate(nodes):
+        if node.keyed:
+            source.add(depth, f"k{step}.key, v{step} = {record}")
+            record = f"v{step}"
         source.records.append(record)
-        depth, record = _write_step(source, step, kind, depth, record, measured=measured)
-    if kinds[-1] is not Kind.SINK:
+        depth, record = _write_step(source, step, node.kind, depth, record)
+    if nodes[-1].kind is not Kind.SINK:
         source.add(depth, f"push({record})")
     source.add(1, "except Exception as error:")
-    source.add(2, "raise failure(error, locals()) from error")
+    source.add(2, "raise loop.failure(error, locals()) from error")
     source.add(1, "finally:")
-    source.add(2, f"count({', '.join(counters)})")
+    source.add(2, f"loop.count({', '.join(counters)})")
+    if measured:
+        source.add(2, f"loop.clocked({', '.join(clocks)})")
     source.add(1, "return out")
     return source
 
 
 def _write_step(
-    source: LoopSource, step: int, kind: Kind, depth: int, record: str, *, measured: bool
+    source: LoopSource, step: int, kind: Kind, depth: int, record: str
 ) -> tuple[int, str]:
     """Write one operator; return the depth and the record's variable after it."""
-    result = f"r{step + 1}"
-    if measured:
-        source.add(depth, "t = clock()")
-    source.add(depth, f"{result} = f{step}({record})", step)
-    if measured:
-        source.add(depth, f"add({step}, clock() - t)")
-    if kind is Kind.FLATMAP:
-        return _write_flatmap(source, step, depth, result, measured=measured)
+    result, call = f"r{step + 1}", f"f{step}({record})"
     if kind is Kind.SINK:
+        _measure(source, depth, call, step)
         return depth, record
+    if kind is Kind.FILTER and not source.measured:
+        # Without a variable of its own the interpreter jumps straight on what the call returns.
+        source.add(depth, f"if not {call}:", step)
+        source.add(depth + 1, f"n{step} += 1")
+        source.add(depth + 1, "continue")
+        return depth, record
+    # What runs between two readings is the operator alone; a flatmap's generator runs while its
+    # records are asked for, which `_write_flatmap` measures.
+    _measure(source, depth, f"{result} = {call}", step)
+    if kind is Kind.FLATMAP:
+        return _write_flatmap(source, step, depth, result)
+    if kind is Kind.KEYBY:
+        source.add(depth, f"{result} = ({result}, {record})")
+        return depth, result
     # `not x` calls the user's __bool__, which may raise; `is None` cannot.
     condition = f"{result} is None" if kind is Kind.MAP else f"not {result}"
     source.add(depth, f"if {condition}:", step)
@@ -261,13 +279,28 @@ def _write_step(
     return depth, result if kind is Kind.MAP else record
 
 
-def _write_flatmap(
-    source: LoopSource, step: int, depth: int, result: str, *, measured: bool
-) -> tuple[int, str]:
+def _write_flatmap(source: LoopSource, step: int, depth: int, result: str) -> tuple[int, str]:
+    item = f"i{step + 1}"
     source.add(depth, f"if {result} is None:")
     source.add(depth + 1, "continue")
-    item = f"i{step + 1}"
-    iterable = f"clocked({result}, {step}, clock, add)" if measured else result
-    source.add(depth, f"for {item} in {iterable}:", step)
+    if not source.measured:
+        source.add(depth, f"for {item} in {result}:", step)
+        source.add(depth + 1, f"n{step} += 1")
+        return depth + 1, item
+    source.add(depth, f"{result} = iter({result})", step)
+    source.add(depth, "while True:")
+    # `loop` itself stands for the end: no user's record can be it.
+    _measure(source, depth + 1, f"{item} = next({result}, loop)", step)
+    source.add(depth + 1, f"if {item} is loop:")
+    source.add(depth + 2, "break")
     source.add(depth + 1, f"n{step} += 1")
     return depth + 1, item
+
+
+def _measure(source: LoopSource, depth: int, line: str, step: int) -> None:
+    """Write a line that runs an operator, between readings of the clock if need be."""
+    if source.measured:
+        source.add(depth, "t = clock()")
+    source.add(depth, line, step)
+    if source.measured:
+        source.add(depth, f"s{step} += clock() - t")

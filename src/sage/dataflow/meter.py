@@ -16,7 +16,8 @@ class Meter:
         records_in: records taken (of a source: none).
         records_out: records emitted (of a sink: records taken without an error).
         dropped: records for which it emitted nothing (a filter's no, a map's None).
-        failed: records on which it raised.
+        failed: records on which it raised, for good.
+        retried: attempts that failed and were followed by another.
         clocked: seconds measured in it, over the batches that were measured.
         busy: estimate of all the seconds spent in it.
     """
@@ -25,5 +26,6 @@ class Meter:
     records_out: int = 0
     dropped: int = 0
     failed: int = 0
+    retried: int = 0
     clocked: float = 0.0
     busy: float = 0.0

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Self
 
+from sage.dataflow.checks import check_count
+from sage.dataflow.retry import RetryPolicy
+from sage.dataflow.workers import Workers, read_workers
 from sage.errors import ConfigError, UnknownKeyError
+
+
+class OnError(StrEnum):
+    """What becomes of a record on which an operator raised, after all attempts."""
+
+    RAISE = "raise"
+    SKIP = "skip"
+    DEAD_LETTER = "dead_letter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,15 +29,32 @@ class OperatorOptions:
     Attributes:
         name: for metrics, errors and the plan; by default that of the class or function.
         parallelism: how many replicas run; None takes the environment's.
+        on_error: "raise" stops the job; "skip" counts the record as failed and goes on;
+            "dead_letter" also hands it to the job's dead letters.
+        retry: how to try a record again before that: a `RetryPolicy`, or the number of attempts.
+        workers: "thread" or "process"; None takes the environment's.
+        concurrency: of an async operator, records in flight at once in each replica; by default 64.
+        ordered: of an async operator, whether results keep the order of their records.
     """
 
     name: str | None = None
     parallelism: int | None = None
+    on_error: OnError = OnError.RAISE
+    retry: RetryPolicy | None = None
+    workers: Workers | None = None
+    concurrency: int | None = None
+    ordered: bool = True
 
     def __post_init__(self) -> None:
         check_count("parallelism", self.parallelism)
+        check_count("concurrency", self.concurrency)
         if self.name is not None and (not isinstance(self.name, str) or not self.name):
             raise ConfigError(f"name is {self.name!r}; give a text that is not empty")
+
+    @property
+    def handles_errors(self) -> bool:
+        """Whether anything but the end of the job follows an error."""
+        return self.retry is not None or self.on_error is not OnError.RAISE
 
     @classmethod
     def merged(cls, where: str, *layers: Mapping[str, Any]) -> Self:
@@ -34,8 +63,33 @@ class OperatorOptions:
         for layer in layers:
             check_option_names(layer, where=where)
             merged.update({key: value for key, value in layer.items() if value is not None})
+        for key, read in _READERS.items():
+            if key in merged:
+                merged[key] = read(merged[key])
         return cls(**merged)
 
+
+def _on_error(value: object) -> OnError:
+    try:
+        return OnError(str(value))
+    except ValueError:
+        choices = ", ".join(repr(choice.value) for choice in OnError)
+        raise ConfigError(f"on_error is {value!r}; choose one of {choices}") from None
+
+
+def _retry(value: object) -> RetryPolicy:
+    if isinstance(value, RetryPolicy):
+        return value
+    if isinstance(value, int):
+        return RetryPolicy(attempts=value)
+    raise ConfigError(f"retry is {value!r}; give the number of attempts or a RetryPolicy")
+
+
+_READERS: dict[str, Callable[[object], object]] = {
+    "on_error": _on_error,
+    "retry": _retry,
+    "workers": read_workers,
+}
 
 OPTION_NAMES = frozenset(field.name for field in dataclasses.fields(OperatorOptions))
 
@@ -45,11 +99,3 @@ def check_option_names(names: Iterable[str], *, where: str) -> None:
     for name in names:
         if name not in OPTION_NAMES:
             raise UnknownKeyError(name, OPTION_NAMES, where=where)
-
-
-def check_count(name: str, value: object) -> None:
-    """Raise `ConfigError` unless ``value`` is None or a whole number from 1."""
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{name} is {value!r}; give a whole number from 1")

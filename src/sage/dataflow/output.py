@@ -3,34 +3,55 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sage.dataflow.channel import Channel
+from sage.dataflow.keys import partition
+from sage.errors import OperatorError
 
 
 class Output:
     """Gives every record to every consuming stage.
 
     Args:
-        channels: the consuming stages' channels; none for a stage that ends in sinks.
+        operator: name of the operator that emits, for errors.
+        targets: each consuming stage's channels: one that its replicas share, or, for a keyed
+            stage, one for each replica. None at all for a stage that ends in sinks.
         batch_size: most records of an open batch.
     """
 
-    def __init__(self, channels: Sequence[Channel], batch_size: int) -> None:
-        self._channels = channels
+    def __init__(
+        self, operator: str, targets: Sequence[Sequence[Channel]], batch_size: int
+    ) -> None:
+        self._operator = operator
+        self._targets = targets
         self._batch_size = batch_size
-        self._only = channels[0] if len(channels) == 1 else None
+        shared = len(targets) == 1 and len(targets[0]) == 1
+        self._only = targets[0][0] if shared else None
         self._open: deque[Any] = self._only.open_batch() if self._only else deque()
+
+    @property
+    def full(self) -> bool:
+        """Whether `put` would wait."""
+        return any(channel.full for channels in self._targets for channel in channels)
 
     def put(self, records: list[Any]) -> None:
         """Give a list, waiting while a channel is full.
 
         Raises:
             ChannelClosed: the job was stopped.
+            OperatorError: a record's key cannot be a key.
         """
-        for channel in self._channels:
-            channel.put(records)
+        if not records:
+            return
+        for channels in self._targets:
+            if len(channels) == 1:
+                channels[0].put(records)
+            else:
+                parts = split_by_key(records, len(channels), self._operator)
+                for channel, part in zip(channels, parts, strict=True):
+                    channel.put(part)
 
     def offer(self, record: Any) -> None:
         """Give one record, at little cost, when more may follow soon.
@@ -47,5 +68,28 @@ class Output:
 
     def finish(self) -> None:
         """Say that no more will come."""
-        for channel in self._channels:
-            channel.finish()
+        for channels in self._targets:
+            for channel in channels:
+                channel.finish()
+
+
+def split_by_key(
+    pairs: Iterable[tuple[Any, Any]], count: int, operator: str
+) -> list[list[tuple[Any, Any]]]:
+    """Divide (key, record) pairs among ``count`` replicas, keeping their order.
+
+    Args:
+        pairs: what a keyby emitted.
+        count: how many replicas there are.
+        operator: the keyby's name, for errors.
+
+    Raises:
+        OperatorError: a key is of a type that cannot be one.
+    """
+    parts: list[list[tuple[Any, Any]]] = [[] for _ in range(count)]
+    for pair in pairs:
+        try:
+            parts[partition(pair[0], count)].append(pair)
+        except TypeError as error:
+            raise OperatorError(operator, pair[1], error) from error
+    return parts

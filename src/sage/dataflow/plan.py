@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sage.dataflow.graph import Graph, Kind, Node
+from sage.dataflow.workers import Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,17 +21,25 @@ class Stage:
         nodes: the operators, first to last.
         inputs: ids of the stages whose records it takes; empty for a stage with a source.
         outputs: ids of the stages that take its records; every one gets every record.
+        keyed: whether its records go to its replicas by their key, each replica having a channel
+            of its own; otherwise all replicas take from one channel.
     """
 
     id: int
     nodes: tuple[Node, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    keyed: bool = False
 
     @property
     def parallelism(self) -> int:
         """How many replicas the stage has."""
         return self.nodes[0].parallelism
+
+    @property
+    def workers(self) -> Workers:
+        """Where its replicas live."""
+        return self.nodes[0].workers
 
     @property
     def name(self) -> str:
@@ -50,8 +59,11 @@ class Plan:
 
     def _describe(self, stage: Stage) -> list[str]:
         replicas = f" ×{stage.parallelism}" if stage.parallelism > 1 else ""
+        replicas += " in processes" if stage.workers is Workers.PROCESS else ""
         lines = [f"stage {stage.id}{replicas}: {stage.name}"]
-        lines += [f"  └─ channel → stage {target}" for target in stage.outputs]
+        for target in stage.outputs:
+            channel = "channels by key" if self.stages[target].keyed else "channel"
+            lines.append(f"  └─ {channel} → stage {target}")
         return lines
 
 
@@ -82,6 +94,10 @@ def _fusable_input(graph: Graph, node: Node) -> Node | None:
     upstream = graph.nodes[node.inputs[0]]
     if len(graph.consumers(upstream)) > 1 or upstream.parallelism != node.parallelism:
         return None
+    if node.is_async or node.workers is not upstream.workers:
+        return None
+    if node.keyed and node.parallelism > 1:
+        return None
     # A source that may wait for its next record must not keep those it has given from moving on.
     if upstream.kind is Kind.SOURCE and not upstream.eager:
         return None
@@ -94,4 +110,5 @@ def _stage(graph: Graph, id_: int, nodes: list[Node], stage_of: dict[int, int]) 
         nodes=tuple(nodes),
         inputs=tuple(stage_of[number] for number in nodes[0].inputs),
         outputs=tuple(stage_of[node.id] for node in graph.consumers(nodes[-1])),
+        keyed=nodes[0].keyed and nodes[0].parallelism > 1,
     )

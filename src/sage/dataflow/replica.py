@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+import inspect
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
-from sage.dataflow.blueprint import accepts_context
 from sage.dataflow.context import RuntimeContext
-from sage.dataflow.functions.base import Function
 from sage.dataflow.graph import Kind, Node
+from sage.dataflow.guard import Guard, JobServices
+from sage.dataflow.lifecycle import (
+    Timed,
+    Wrapper,
+    close_target,
+    is_operator,
+    method_of,
+    open_target,
+)
 from sage.dataflow.meter import Meter
 from sage.errors import OperatorError
 
 ENDED = "<end of input>"
 OPENING = "<open>"
 CLOSING = "<close>"
+TIMER = "<timer>"
 
 
 class OperatorReplica:
@@ -24,20 +34,29 @@ class OperatorReplica:
         node: the operator.
         target: the user's object or callable.
         index: this replica's number, from 0.
+        services: of the job.
 
     Attributes:
         target: the same.
+        event_loop: where an async operator runs; the stage that it belongs to sets it.
         is_object: whether it has an ``execute``, as against a plain callable or iterable.
     """
 
-    def __init__(self, node: Node, target: Any, index: int) -> None:
+    def __init__(
+        self, node: Node, target: Any, index: int, services: JobServices | None = None
+    ) -> None:
         self.node = node
         self.meter = Meter()
         self.context = RuntimeContext(node.name, index, node.parallelism)
         self.target = target
-        self.is_object = callable(getattr(target, "execute", None))
+        self.is_object = is_operator(target)
         self.call: Callable[..., Any] = target.execute if self.is_object else target
+        self.event_loop: asyncio.Runner | None = None
         self._opened = False
+        self.guard: Guard | None = None
+        if node.options.handles_errors:
+            self.guard = Guard(node, self.call, self.meter, services or JobServices(), self.shown)
+            self.call = self.guard
 
     @property
     def name(self) -> str:
@@ -55,13 +74,18 @@ class OperatorReplica:
         Raises:
             OperatorError: it raised.
         """
-        if isinstance(self.target, Function):
-            self.target.context = self.context
         self._opened = True
-        method = self._method("open")
-        if method is not None:
-            arguments = (self.context,) if accepts_context(method) else ()
-            self._guarded(OPENING, method, *arguments)
+        self._guarded(OPENING, open_target, self.target, self.context)
+
+    def shown(self, record: Any) -> Any:
+        """Return a record as the user knows it, for errors."""
+        return self.target.shown(record) if isinstance(self.target, Wrapper) else record
+
+    async def awaited(self, record: Any) -> Any:
+        """Await the operator, which is a coroutine function, on a record."""
+        if self.guard is not None:
+            return await self.guard.awaited(record)
+        return await self.call(record)
 
     def flush(self) -> list[Any]:
         """Call the user's ``flush``, if there is one, and return the records it emits.
@@ -69,7 +93,7 @@ class OperatorReplica:
         Raises:
             OperatorError: it raised.
         """
-        method = self._method("flush")
+        method = method_of(self.target, "flush")
         if method is None:
             return []
         records: list[Any] = self._guarded(ENDED, self._flushed, method)
@@ -82,10 +106,24 @@ class OperatorReplica:
         Raises:
             OperatorError: it raised.
         """
-        method = self._method("close")
-        if self._opened and method is not None:
+        if self._opened:
             self._opened = False
-            self._guarded(CLOSING, method)
+            self._guarded(CLOSING, close_target, self.target)
+
+    def next_timer(self) -> float | None:
+        """Return when the operator wants to be woken, in seconds of the runtime's clock."""
+        return self.target.due if isinstance(self.target, Timed) else None
+
+    def fire(self) -> list[Any]:
+        """Wake the operator and return the records it emits.
+
+        Raises:
+            OperatorError: it raised.
+        """
+        assert isinstance(self.target, Timed)
+        records: list[Any] = self._guarded(TIMER, self.target.wake)
+        self.meter.records_out += len(records)
+        return records
 
     def _flushed(self, method: Callable[[], Any]) -> list[Any]:
         value = method()
@@ -93,14 +131,19 @@ class OperatorReplica:
             return []
         return list(_iterable(value)) if self.kind is Kind.FLATMAP else [value]
 
-    def _method(self, name: str) -> Callable[..., Any] | None:
-        # A plain callable may well be a file object's method; only operators have a life cycle.
-        method = getattr(self.target, name, None) if self.is_object else None
-        return method if callable(method) else None
+    def _awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        if self.event_loop is None:
+            coroutine.close()
+            raise TypeError(
+                "its open, flush or close is async, but its execute is not: only an operator with "
+                "`async def execute` has an event loop"
+            )
+        return self.event_loop.run(coroutine)
 
     def _guarded(self, record: str, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return function(*arguments)
+            value = function(*arguments)
+            return self._awaited(value) if inspect.iscoroutine(value) else value
         except Exception as error:
             self.meter.failed += record == ENDED
             raise OperatorError(self.name, record, error) from error

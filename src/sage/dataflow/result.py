@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from sage.dataflow.dead_letters import DeadLetter
 from sage.dataflow.graph import Kind, Node
 from sage.dataflow.replica import OperatorReplica
 
@@ -31,7 +32,8 @@ class OperatorReport:
         records_in: records it took.
         records_out: records it emitted; of a sink, those it took without an error.
         dropped: records for which it emitted nothing, as it was meant to (a filter's no).
-        failed: records on which it raised.
+        failed: records on which it raised, for good.
+        retried: attempts that failed and were followed by another.
         busy: seconds spent in it by all replicas together: measured with ``profile=True``,
             otherwise estimated from a sample of the batches.
         metrics: the user's own counters (``context.metrics``).
@@ -44,6 +46,7 @@ class OperatorReport:
     records_out: int
     dropped: int
     failed: int
+    retried: int
     busy: float
     metrics: Mapping[str, int] = field(default_factory=dict)
 
@@ -60,6 +63,8 @@ class JobResult:
         abandoned: records that were emitted and not taken when the job was stopped; 0 after a job
             that finished.
         error: what it failed on, or None.
+        dead_letters: the records that operators with ``on_error="dead_letter"`` gave up: the first
+            10,000, or none when `LocalEnvironment.on_dead_letter` takes them.
     """
 
     name: str
@@ -68,6 +73,7 @@ class JobResult:
     duration: float
     abandoned: int
     error: BaseException | None = None
+    dead_letters: tuple[DeadLetter, ...] = ()
 
     @property
     def records_in(self) -> int:
@@ -103,10 +109,13 @@ class JobResult:
     def summary(self) -> str:
         """Return one line: records in, out and failed, the time, records a second."""
         abandoned = f", {self.abandoned:,} abandoned" if self.abandoned else ""
+        speed = self.records_per_second
+        # Work that an LLM does runs at a few records a second, where a rounded figure says nothing.
+        rate = f"{speed:,.0f}" if speed >= 10 else f"{speed:.1f}"
         return (
             f"{self.name} {self.status}: {self.records_in:,} records in, {self.records_out:,} out, "
             f"{self.failed:,} failed{abandoned}, in {self.duration:.2f} s "
-            f"({self.records_per_second:,.0f} records/s)"
+            f"({rate} records/s)"
         )
 
     def profile(self) -> str:
@@ -159,6 +168,7 @@ def _report(replicas: list[OperatorReplica]) -> OperatorReport:
         records_out=sum(meter.records_out for meter in meters),
         dropped=sum(meter.dropped for meter in meters),
         failed=sum(meter.failed for meter in meters),
+        retried=sum(meter.retried for meter in meters),
         busy=sum(meter.busy for meter in meters),
         metrics=dict(metrics),
     )

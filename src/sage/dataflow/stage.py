@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from sage.dataflow.asynchronous import work
 from sage.dataflow.graph import Kind
-from sage.dataflow.loop import RecordLoop
-from sage.dataflow.plan import Plan, Stage
+from sage.dataflow.lifecycle import Timed
+from sage.dataflow.loop import RecordFailedError, RecordLoop
+from sage.dataflow.plan import Stage
 from sage.dataflow.replica import OperatorReplica
 from sage.dataflow.source import SourceReader
 from sage.errors import OperatorError
@@ -28,9 +31,16 @@ class StageReplica:
         self.stage = stage
         self.operators = operators
         self._profile = profile
+        self._timed = [op for op in operators if isinstance(op.target, Timed)]
         has_source = operators[0].kind is Kind.SOURCE
         self.source = SourceReader(operators[0]) if has_source else None
-        self._loop = self._loop_from(1 if has_source else 0)
+        self._loop = self._loop_from(1 if has_source or self.is_async else 0)
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine on the event loop of a stage whose first operator is async."""
+        event_loop = self.operators[0].event_loop
+        assert event_loop is not None
+        return event_loop.run(coroutine)
 
     def open(self) -> None:
         """Open every operator.
@@ -38,8 +48,23 @@ class StageReplica:
         Raises:
             OperatorError: one of them raised.
         """
+        if self.is_async:
+            self.operators[0].event_loop = asyncio.Runner()
         for operator in self.operators:
             operator.open()
+
+    @property
+    def is_async(self) -> bool:
+        """Whether its first operator is a coroutine function."""
+        return self.operators[0].node.is_async
+
+    def after_head(self, records: list[Any]) -> list[Any]:
+        """Take what the first operator emitted through the others.
+
+        Raises:
+            RecordFailedError: an operator raised.
+        """
+        return self._loop.process(records) if self._loop and records else records
 
     def process(self, records: Sequence[Any]) -> list[Any]:
         """Take a batch through the operators and return what the last one emits.
@@ -47,7 +72,17 @@ class StageReplica:
         Raises:
             RecordFailedError: an operator raised.
         """
+        if self.is_async:
+            return self._process_async(records)
         return self._loop.process(records) if self._loop else list(records)
+
+    def _process_async(self, records: Sequence[Any]) -> list[Any]:
+        try:
+            emitted: list[Any] = self.run(work(self.operators[0], records))
+        except RecordFailedError as failure:
+            failure.done = self.after_head(failure.done)
+            raise
+        return self.after_head(emitted)
 
     def finish(self) -> list[Any]:
         """Flush the operators, first to last, and return what leaves the stage thereby.
@@ -57,9 +92,29 @@ class StageReplica:
         """
         emitted: list[Any] = []
         for position, operator in enumerate(self.operators):
-            records = operator.flush()
-            loop = self._loop_from(position + 1) if records else None
-            emitted += loop.process(records) if loop else records
+            emitted += self._after(position, operator.flush())
+        return emitted
+
+    @property
+    def has_timers(self) -> bool:
+        """Whether an operator may want to be woken."""
+        return bool(self._timed)
+
+    def next_timer(self) -> float | None:
+        """Return when the next operator wants to be woken, in seconds of the runtime's clock."""
+        return min(filter(None, (op.next_timer() for op in self._timed)), default=None)
+
+    def fire(self, now: float) -> list[Any]:
+        """Wake the operators whose time has come and return what leaves the stage thereby.
+
+        Raises:
+            OperatorError: an operator raised.
+        """
+        emitted: list[Any] = []
+        for position, operator in enumerate(self.operators):
+            due = operator.next_timer()
+            if due is not None and due <= now:
+                emitted += self._after(position, operator.fire())
         return emitted
 
     def close(self) -> None:
@@ -74,34 +129,17 @@ class StageReplica:
                 operator.close()
             except OperatorError as error:
                 failure = failure or error
+        event_loop = self.operators[0].event_loop
+        if event_loop is not None:
+            event_loop.close()
         if failure is not None:
             raise failure
+
+    def _after(self, position: int, records: list[Any]) -> list[Any]:
+        """Take what one operator emitted by itself through those after it."""
+        loop = self._loop_from(position + 1) if records else None
+        return loop.process(records) if loop else records
 
     def _loop_from(self, position: int) -> RecordLoop | None:
         operators = self.operators[position:]
         return RecordLoop(operators, measure_all=self._profile) if operators else None
-
-
-def build_replicas(plan: Plan, *, profile: bool = False) -> list[list[StageReplica]]:
-    """Make every stage's replicas; the user's classes are constructed and instances copied here.
-
-    Raises:
-        GraphError: an instance cannot be copied.
-    """
-    return [_build_stage(stage, profile) for stage in plan.stages]
-
-
-def _build_stage(stage: Stage, profile: bool) -> list[StageReplica]:
-    count = stage.parallelism
-    targets = [node.blueprint.replicas(count, node.name) for node in stage.nodes]
-    return [
-        StageReplica(
-            stage,
-            [
-                OperatorReplica(node, made[index], index)
-                for node, made in zip(stage.nodes, targets, strict=True)
-            ],
-            profile=profile,
-        )
-        for index in range(count)
-    ]

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
-from sage.dataflow.blueprint import split_arguments
+from sage.dataflow.batching import Batcher, estimate_tokens
+from sage.dataflow.blueprint import Blueprint, split_arguments
+from sage.dataflow.connected import ConnectedStreams, Tag
 from sage.dataflow.graph import Kind, Node
+from sage.dataflow.keyed import KeyedStream
+from sage.dataflow.splitting import SplitStream
 from sage.errors import GraphError, shorten
 
 if TYPE_CHECKING:
     from sage.dataflow.environment import LocalEnvironment
+
+
+# Operators of our own do too little to be worth a hop to another process.
+HERE = {"workers": "thread"}
 
 
 class Stream:
@@ -22,11 +31,18 @@ class Stream:
     - ``name``: for metrics, errors and the plan; by default that of the class or function.
     - ``parallelism``: replicas, by default the environment's. An instance is copied for each when
       there are several. Records keep their order through operators of parallelism 1.
+    - ``workers``: "thread", or "process" for operators that compute: each replica in a process of
+      its own, on a core of its own.
+    - ``concurrency`` and ``ordered``, when the function or ``execute`` is ``async def``: how many
+      records are in flight at once in each replica (64), and whether results keep their order.
+    - ``retry``: attempts for a record on which it raises, or a `RetryPolicy`.
+    - ``on_error``: after those, "raise" stops the job, "skip" counts the record as failed and goes
+      on, "dead_letter" also puts it among the job's dead letters.
     """
 
-    def __init__(self, environment: LocalEnvironment, node: Node) -> None:
-        self._environment = environment
-        self._node = node
+    def __init__(self, environment: LocalEnvironment, *nodes: Node) -> None:
+        self.environment = environment
+        self.nodes = nodes
 
     def map(self, function: Any, *args: Any, **kwargs: Any) -> Self:
         """Turn each record into one; a record for which the function returns None is dropped."""
@@ -40,28 +56,110 @@ class Stream:
         """Keep the records for which the function is true."""
         return self._add(Kind.FILTER, function, args, kwargs)
 
+    def batch(
+        self,
+        size: int,
+        timeout: float | None = None,
+        *,
+        max_tokens: int | None = None,
+        tokens: Callable[[Any], int] = estimate_tokens,
+        **options: Any,
+    ) -> Self:
+        """Gather records into lists.
+
+        Args:
+            size: most records of a list.
+            timeout: seconds that the first record of a list waits at most, by a timer; None waits
+                for a full list, or the end of the input.
+            max_tokens: most tokens of a list; a record with more makes a list of its own.
+            tokens: counts a record's tokens; by default a quarter of a text's characters.
+            options: the operator's options.
+        """
+        options.setdefault("name", self.environment.free_name("batch"))
+        arguments = {"size": size, "timeout": timeout, "max_tokens": max_tokens, "tokens": tokens}
+        Batcher(**arguments)  # type: ignore[arg-type]  # wrong values fail here, not in a replica
+        return self._add(Kind.FLATMAP, Batcher, (), {**arguments, **HERE, **options})
+
+    def keyby(self, function: Any, *args: Any, **kwargs: Any) -> KeyedStream:
+        """Give each record the key that the function returns; see `sage.dataflow.keys`."""
+        kwargs.setdefault("name", self.environment.free_name("keyby"))
+        kwargs.setdefault("parallelism", self.nodes[0].parallelism)
+        return KeyedStream(self._add(Kind.KEYBY, function, args, kwargs))
+
     def sink(self, function: Any, *args: Any, **kwargs: Any) -> Self:
         """Give each record to the function; the end of the stream."""
         return self._add(Kind.SINK, function, args, kwargs)
 
     def print(self, prefix: str = "", **options: Any) -> Self:
         """Write each record on standard output, a line each."""
-        options.setdefault("name", self._environment.free_name("print"))
+        options.setdefault("name", self.environment.free_name("print"))
         return self._add(Kind.SINK, _Printer(prefix), (), options)
+
+    def union(self, *others: Stream) -> Self:
+        """Put the records of several streams into one, as they come.
+
+        Raises:
+            GraphError: a stream is given twice, or is of another environment.
+        """
+        self._check_environment("union", *others)
+        nodes = self.nodes + tuple(node for other in others for node in other.nodes)
+        if len({node.id for node in nodes}) < len(nodes):
+            raise GraphError("union() got the same stream twice; copy it with map() first")
+        return type(self)(self.environment, *nodes)
+
+    def connect(self, other: Stream) -> ConnectedStreams:
+        """Read two streams with one operator that tells their records apart."""
+        self._check_environment("connect", other)
+        sides = (
+            stream.add(
+                Kind.MAP, Blueprint(Tag(side)), {"name": self.environment.free_name(name), **HERE}
+            )
+            for side, (name, stream) in enumerate((("first", self), ("second", other)))
+        )
+        first, second = (side.nodes[0] for side in sides)
+        return ConnectedStreams(self.environment, (first, second))
+
+    def split(self, function: Any, *args: Any, **kwargs: Any) -> SplitStream:
+        """Divide the stream: the function names the stream that each record goes to.
+
+        ``stream.split(kind)["error"]`` is the stream of the records for which ``kind`` returned
+        "error". A name that nothing reads is an error of the operator.
+        """
+        return SplitStream(self, function, args, kwargs)
+
+    def add(
+        self, kind: Kind, blueprint: Blueprint, options: Mapping[str, Any], *, keyed: bool = False
+    ) -> Self:
+        """Add an operator that reads this stream; the methods above call this.
+
+        Raises:
+            GraphError: nothing can come after a sink.
+        """
+        for node in self.nodes:
+            if node.kind is Kind.SINK:
+                raise GraphError(f"{node.name!r} is a sink: nothing comes out of it")
+        inputs = tuple(node.id for node in self.nodes)
+        node = self.environment.add_node(kind, blueprint, options, inputs=inputs, keyed=keyed)
+        return type(self)(self.environment, node)
 
     def _add(
         self, kind: Kind, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Self:
-        if self._node.kind is Kind.SINK:
-            raise GraphError(f"{self._node.name!r} is a sink: nothing comes out of it")
         blueprint, options = split_arguments(function, args, kwargs, method=kind.value)
         if not (blueprint.is_class or blueprint.is_instance or callable(function)):
             raise GraphError(
                 f"{kind.value}() got {shorten(function)}; give a callable, an operator with "
                 "execute(), or a class of such"
             )
-        node = self._environment.add_node(kind, blueprint, options, inputs=(self._node.id,))
-        return type(self)(self._environment, node)
+        return self.add(kind, blueprint, options)
+
+    def _check_environment(self, method: str, *others: Stream) -> None:
+        for other in others:
+            if other.environment is not self.environment:
+                raise GraphError(
+                    f"{method}() got a stream of environment {other.environment.name!r}, not of "
+                    f"{self.environment.name!r}"
+                )
 
 
 class _Printer:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 
 import pytest
 
 from sage.errors import ConfigError
-from sage.inference.engines.command import engine_spec
+from sage.inference.engines.command import engine_spec, unused_options
 from sage.inference.engines.kinds import EngineKind
 from sage.inference.engines.options import EngineOptions
 from sage.inference.engines.resolve import ResolvedModel
@@ -61,11 +60,38 @@ def test_llama_cpp_holds_as_many_requests_as_it_has_slots() -> None:
     assert spec.command[-2:] == ("--max-model-len", "512")
 
 
-def test_an_option_without_use_is_said_not_swallowed(caplog: pytest.LogCaptureFixture) -> None:
-    """llama.cpp has no memory share."""
-    with caplog.at_level(logging.WARNING):
-        engine_spec("llm-1", SMOL, "127.0.0.1", 8001, EngineOptions(gpu_memory=0.5))
-    assert caplog.messages == ["llama.cpp has no use for --gpu-memory; it is ignored"]
+def test_options_without_use_are_known() -> None:
+    """llama.cpp has no memory share; vLLM takes all."""
+    options = EngineOptions(gpu_memory=0.5, dtype="half", max_model_len=512)
+    assert unused_options(SMOL, options) == ["--gpu-memory", "--dtype"]
+    assert unused_options(MINI, options) == ["--gpu-memory", "--dtype", "--max-model-len"]
+    assert unused_options(QWEN, options) == []
+
+
+@pytest.mark.parametrize("flag", ["--port", "--host=0.0.0.0", "--model", "--served_model_name"])
+def test_flags_for_the_engine_do_not_contradict_the_stack(flag: str) -> None:
+    """The gateway would look for the engine elsewhere, or under another name."""
+    for model in (SMOL, QWEN):
+        with pytest.raises(ConfigError, match=r"after -- would contradict the stack"):
+            engine_spec("llm-1", model, "127.0.0.1", 8001, EngineOptions(extra=(flag, "1")))
+
+
+@pytest.mark.parametrize(
+    ("model", "extra", "requests"),
+    [
+        (SMOL, ("--slots", "4"), 4),
+        (SMOL, ("--n-parallel=2", "--warmup", "off"), 2),
+        (QWEN, ("--seed", "7", "--max-num-seqs", "32"), 32),
+        (QWEN, ("--seed", "7"), 256),
+        (MINI, (), 256),
+    ],
+)
+def test_the_gateway_is_told_how_much_an_engine_takes_at_once(
+    model: ResolvedModel, extra: tuple[str, ...], requests: int
+) -> None:
+    """Also when the engine's own flags say so."""
+    spec = engine_spec("x-1", model, "127.0.0.1", 8001, EngineOptions(extra=extra))
+    assert spec.max_requests == requests
 
 
 def test_embeddings_run_in_our_server() -> None:

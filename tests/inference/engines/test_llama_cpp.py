@@ -56,6 +56,8 @@ def test_options_take_the_parameters_type() -> None:
         ({"n_batch": "many"}, ConfigError, "option n_batch: 'many' is not int"),
         ({"warmup": "maybe"}, ConfigError, "write true or false"),
         ({"sampling": "x"}, ConfigError, "cannot be set from the command line"),
+        ({"pooling_type": "meen"}, ConfigError, "one of .*LLAMA_POOLING_TYPE_MEAN"),
+        ({"cpuparams.pol": "1"}, UnknownKeyError, "did you mean 'poll'"),
     ],
 )
 def test_wrong_options_are_named(
@@ -69,10 +71,19 @@ def test_wrong_options_are_named(
 
 
 def test_a_length_limit_bounds_each_request_exactly() -> None:
-    """--max-model-len gives every slot its own part of the pool."""
+    """--max-model-len caps each slot; the pool is shared and holds them all."""
     arguments, options = parse_arguments([*NEEDED, "--max-model-len", "512", "--slots", "4"])
     params = build_params(arguments, options)
-    assert (params.n_ctx, params.n_parallel, params.kv_unified) == (2048, 4, False)
+    assert (params.n_ctx, params.n_parallel, params.kv_unified) == (2048, 4, True)
+    assert params.kv_unified_per_slot == 512
+
+
+def test_groups_and_enumerations_can_be_set() -> None:
+    """`--a.b` reaches into a group; an enumeration takes the member's last word."""
+    words = ["--pooling-type", "mean", "--cpuparams.poll", "0", "--threads", "3"]
+    params = build_params(*parse_arguments([*NEEDED, *words]))
+    assert params.pooling_type.name == "LLAMA_POOLING_TYPE_MEAN"
+    assert (params.cpuparams.poll, params.cpuparams.n_threads) == (0, 3)
 
 
 def test_a_file_that_is_no_model_is_one_line(tmp_path: Path) -> None:

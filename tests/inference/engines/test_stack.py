@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,7 +117,8 @@ def test_a_client_that_leaves_ends_the_engines_work(client: httpx2.Client, stack
     (llm,) = [engine for engine in stack.engines if engine.kind is Kind.LLM]
     request = {**QUESTION, "max_tokens": 4000, "stream": True, "ignore_eos": True}
     with client.stream("POST", "/v1/chat/completions", json=request) as answer:
-        next(answer.iter_lines())
+        lines = answer.iter_lines()  # kept: dropping it would close the connection
+        next(lines)
         assert _busy_slots(llm.url) == 1
     wait_until(lambda: _busy_slots(llm.url) == 0, seconds=5)
 
@@ -181,3 +184,57 @@ def test_a_state_folder_that_cannot_be_written_is_one_line(isolated_home: Path) 
     (isolated_home / "sage").write_text("in the way", encoding="utf-8")
     with pytest.raises(EngineError, match=r"cannot write to .*SAGE_HOME"):
         asyncio.run(_start(ANY_PORTS))
+
+
+def test_a_full_disk_stops_the_start_and_leaves_nothing(isolated_home: Path) -> None:
+    """One line, before any engine is started."""
+    state = user_paths().state
+    state.mkdir(parents=True)
+    (state / f"stack.{os.getpid()}.tmp").symlink_to("/dev/full")
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    with pytest.raises(EngineError, match="No space left on device"):
+        asyncio.run(_start(ANY_PORTS))
+    left = {child.pid for child in psutil.Process().children(recursive=True)} - before
+    assert left == set()
+
+
+def test_a_disk_that_fills_up_does_not_stop_what_is_serving(
+    client: httpx2.Client, paths: UserPaths, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The engine is restarted all the same; the state that could not be written is reported."""
+    killed = _pids(paths)["embedding-1"]
+    (paths.state / f"stack.{os.getpid()}.tmp").symlink_to("/dev/full")
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: _pids(paths).get("embedding-1") not in (None, killed))
+    wait_until(lambda: client.get("/health").json()["status"] == "ok")
+    assert client.post("/v1/embeddings", json={"input": "a ship"}).status_code == 200
+    assert any("No space left on device" in message for message in caplog.messages)
+
+
+INTERRUPTED = """
+import psutil
+from sage.inference.engines.plan import StackConfig
+from sage.inference.engines.stack import running_stack
+
+print("starting", flush=True)
+try:
+    with running_stack(StackConfig(gateway_port=0, llm_port=0, embedding_port=0)):
+        print("started", flush=True)
+except KeyboardInterrupt:
+    print([child.pid for child in psutil.Process().children(recursive=True)], flush=True)
+"""
+
+
+def test_ctrl_c_while_starting_leaves_nothing() -> None:
+    """The start is broken off and what it had brought up is stopped, before the block is left."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == "starting\n"
+        wait_until(lambda: len(psutil.Process(process.pid).children()) == 2)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == "[]\n"
+    assert process.wait(timeout=10) == 0
+    assert read_state(user_paths()) is None

@@ -11,13 +11,14 @@ import pytest
 
 from sage.config.paths import user_paths
 from sage.errors import EngineError
-from sage.inference.engines.control import stop_stack
+from sage.inference.engines.control import clear_stale, stop_stack
 from sage.inference.engines.state import (
     RunningEngine,
     StackState,
     created,
     is_process,
     read_state,
+    remove_state,
     state_file,
     write_state,
 )
@@ -117,3 +118,44 @@ def test_stopping_leaves_a_process_alone_that_only_has_the_pid() -> None:
 def test_stopping_nothing_is_nothing() -> None:
     """It can be said twice."""
     assert stop_stack(user_paths()) == 0
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_last_state() -> None:
+    """No half-written file takes its place."""
+    paths = user_paths()
+    before = _state(os.getpid(), 1.0)
+    write_state(paths, before)
+    (paths.state / f"stack.{os.getpid()}.tmp").symlink_to("/dev/full")
+    with pytest.raises(EngineError, match=r"cannot write to .*: No space left on device; free"):
+        write_state(paths, _state(os.getpid(), 2.0))
+    assert read_state(paths) == before
+    assert [path.name for path in paths.state.iterdir()] == ["stack.json"]
+
+
+def test_only_the_stack_itself_is_forgotten() -> None:
+    """A stack that started meanwhile keeps its state."""
+    paths = user_paths()
+    write_state(paths, _state(os.getpid(), 1.0))
+    remove_state(paths, os.getpid() + 1)
+    assert read_state(paths) is not None
+    remove_state(paths, os.getpid())
+    assert read_state(paths) is None
+
+
+def test_what_outlived_a_stack_is_ended_before_the_next() -> None:
+    """Its engines would hold the ports."""
+    process, started = _sleeper()
+    write_state(user_paths(), _state(2**22 + 1, 0.0, [_engine(process.pid, started)]))
+    assert clear_stale(user_paths()) == 1
+    assert process.wait(timeout=10) == -9
+
+
+def test_the_engines_of_a_living_stack_are_not_stale() -> None:
+    """They belong to it."""
+    process, started = _sleeper()
+    engines = [_engine(process.pid, started)]
+    write_state(user_paths(), _state(os.getpid(), created(os.getpid()) or 0, engines))
+    assert clear_stale(user_paths()) == 0
+    assert process.poll() is None
+    process.kill()
+    process.wait()

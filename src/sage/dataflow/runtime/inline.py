@@ -8,7 +8,9 @@ from itertools import cycle
 from typing import Any
 
 from sage.dataflow.config import EnvironmentConfig
+from sage.dataflow.guard import JobServices
 from sage.dataflow.loop import RecordFailedError
+from sage.dataflow.output import split_by_key
 from sage.dataflow.pacing import Pacer, idle_wait
 from sage.dataflow.plan import Plan
 from sage.dataflow.source import SourceReader
@@ -22,6 +24,7 @@ class InlineRuntime:
         plan: what to run.
         replicas: every stage's replicas; batches go to them in turn.
         config: size of batches.
+        services: of the job.
         clock: seconds.
     """
 
@@ -30,13 +33,16 @@ class InlineRuntime:
         plan: Plan,
         replicas: Sequence[Sequence[StageReplica]],
         config: EnvironmentConfig,
+        services: JobServices,
         *,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._plan = plan
         self._replicas = replicas
+        self._timed = [replica for stage in replicas for replica in stage if replica.has_timers]
         self._turns = [cycle(stage) for stage in replicas]
         self._config = config
+        self._services = services
         self._clock = clock
         self._stopping = False
         self._error: BaseException | None = None
@@ -70,6 +76,7 @@ class InlineRuntime:
     def cancel(self) -> None:
         """The same as `stop`: nothing is queued anywhere."""
         self._stopping = True
+        self._services.cancelled.set()
 
     def _run(self) -> None:
         for stage in self._replicas:
@@ -90,6 +97,7 @@ class InlineRuntime:
         """Advance every source in turn until all have ended."""
         idle_since: float | None = None
         while feeds and not self._stopping:
+            self._wake_all()
             # None: the source has ended; otherwise, whether it gave records.
             steps = [(feed, next(feed, None)) for feed in feeds]
             feeds = [feed for feed, gave in steps if gave is not None]
@@ -98,6 +106,12 @@ class InlineRuntime:
             else:
                 idle_since = idle_since or self._clock()
                 time.sleep(idle_wait(self._clock() - idle_since))
+
+    def _wake_all(self) -> None:
+        for replica in self._timed:
+            due = replica.next_timer()
+            if due is not None and due <= self._clock():
+                self._emit(replica, replica.fire(self._clock()))
 
     def _feed(self, replica: StageReplica, source: SourceReader) -> Iterator[bool]:
         """Move some records at each step; yield whether there were any."""
@@ -108,7 +122,9 @@ class InlineRuntime:
                 yield record is not None
             return
         pacer = Pacer(self._config.batch_size)
-        while records := source.read(pacer.limit):
+        # A batch is all that an async operator can have in flight here, so it gets whole ones.
+        whole = any(stage.is_async for stages in self._replicas for stage in stages)
+        while records := source.read(self._config.batch_size if whole else pacer.limit):
             start = self._clock()
             self._process(replica, records)
             pacer.worked(len(records), self._clock() - start)
@@ -125,7 +141,17 @@ class InlineRuntime:
     def _emit(self, replica: StageReplica, records: list[Any]) -> None:
         if records:
             for stage in replica.stage.outputs:
-                self._process(next(self._turns[stage]), records)
+                self._send(stage, records, replica.operators[-1].name)
+
+    def _send(self, stage: int, records: list[Any], operator: str) -> None:
+        if not self._plan.stages[stage].keyed:
+            self._process(next(self._turns[stage]), records)
+            return
+        replicas = self._replicas[stage]
+        for replica, part in zip(
+            replicas, split_by_key(records, len(replicas), operator), strict=True
+        ):
+            self._process(replica, part)
 
     def _close(self) -> None:
         for stage in self._replicas:

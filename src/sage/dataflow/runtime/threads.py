@@ -9,12 +9,16 @@ from typing import Any
 
 from sage.dataflow.channel import Channel, ChannelClosed, EndOfStream
 from sage.dataflow.config import EnvironmentConfig
+from sage.dataflow.guard import JobServices
 from sage.dataflow.interrupts import interrupts_deferred
 from sage.dataflow.loop import RecordFailedError
 from sage.dataflow.output import Output
 from sage.dataflow.pacing import Pacer, idle_wait
-from sage.dataflow.plan import Plan
+from sage.dataflow.plan import Plan, Stage
+from sage.dataflow.runtime.async_feed import AsyncFeed
 from sage.dataflow.stage import StageReplica
+
+SLICE = 0.1
 
 
 class ThreadRuntime:
@@ -24,6 +28,7 @@ class ThreadRuntime:
         plan: what to run.
         replicas: every stage's replicas.
         config: sizes of batches and channels.
+        services: of the job.
         clock: seconds.
     """
 
@@ -32,28 +37,26 @@ class ThreadRuntime:
         plan: Plan,
         replicas: Sequence[Sequence[StageReplica]],
         config: EnvironmentConfig,
+        services: JobServices,
         *,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._config = config
+        self._services = services
         self._clock = clock
         self._stopping = False
         self._error: BaseException | None = None
         self._lock = threading.Lock()
         self._done = threading.Event()
         self._channels = {
-            stage.id: Channel(
-                config.channel_capacity,
-                producers=sum(plan.stages[input_].parallelism for input_ in stage.inputs),
-                consumers=stage.parallelism,
-            )
+            stage.id: make_channels(plan, stage, config.channel_capacity)
             for stage in plan.stages
             if stage.inputs
         }
         self._threads = [
             threading.Thread(
                 target=self._run,
-                args=(replica,),
+                args=(replica, index),
                 name=f"{replica.stage.name}[{index}]",
                 # A user's operator that never returns must not keep the interpreter from ending.
                 daemon=True,
@@ -93,8 +96,12 @@ class ThreadRuntime:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the end; say whether it has come, which leaves no thread behind."""
-        if not self._done.wait(timeout):
-            return False
+        # In slices: a signal that comes just before the main thread blocks on a lock does not end
+        # that wait, so Ctrl-C would be noticed only with the next one.
+        ends = None if timeout is None else self._clock() + timeout
+        while not self._done.wait(SLICE if ends is None else min(SLICE, ends - self._clock())):
+            if ends is not None and self._clock() >= ends:
+                return False
         for thread in self._threads:
             thread.join()
         return True
@@ -106,20 +113,22 @@ class ThreadRuntime:
     def cancel(self) -> None:
         """Stop every replica after the batch it works on."""
         self._stopping = True
-        for channel in self._channels.values():
-            channel.close()
+        self._services.cancelled.set()
+        for channels in self._channels.values():
+            for channel in channels:
+                channel.close()
 
     def _fail(self, error: BaseException) -> None:
         with self._lock:
             self._error = self._error or error
         self.cancel()
 
-    def _run(self, replica: StageReplica) -> None:
-        channels = [self._channels[stage] for stage in replica.stage.outputs]
-        output = Output(channels, self._config.batch_size)
+    def _run(self, replica: StageReplica, index: int) -> None:
+        targets = [self._channels[stage] for stage in replica.stage.outputs]
+        output = Output(replica.operators[-1].name, targets, self._config.batch_size)
         try:
             replica.open()
-            self._feed(replica, output)
+            self._feed(replica, index, output)
             output.put(replica.finish())
         except ChannelClosed:
             pass
@@ -139,23 +148,31 @@ class ThreadRuntime:
         except BaseException as error:  # noqa: BLE001 - as above
             self._fail(error)
 
-    def _feed(self, replica: StageReplica, output: Output) -> None:
+    def _feed(self, replica: StageReplica, index: int, output: Output) -> None:
         if replica.source is None:
-            self._feed_from_channel(replica, output)
+            channels = self._channels[replica.stage.id]
+            channel = channels[index % len(channels)]
+            if replica.is_async:
+                replica.run(AsyncFeed(replica, channel, output).run())
+            else:
+                self._feed_from_channel(replica, channel, output)
         elif replica.source.eager:
             self._feed_from_collection(replica, output)
         else:
             self._feed_from_pulls(replica, output)
 
-    def _feed_from_channel(self, replica: StageReplica, output: Output) -> None:
-        channel = self._channels[replica.stage.id]
+    def _feed_from_channel(self, replica: StageReplica, channel: Channel, output: Output) -> None:
         pacer = Pacer(self._config.batch_size)
         while True:
+            due = replica.next_timer()
+            timeout = None if due is None else max(due - self._clock(), 0.0)
             try:
-                records = channel.take(pacer.limit)
+                records = channel.take(pacer.limit, timeout)
             except EndOfStream:
                 return
-            self._process(replica, records, output, pacer)
+            if records:
+                self._process(replica, records, output, pacer)
+            self._wake(replica, output)
 
     def _feed_from_collection(self, replica: StageReplica, output: Output) -> None:
         assert replica.source is not None
@@ -165,6 +182,7 @@ class ThreadRuntime:
             if not records:
                 return
             self._process(replica, records, output, pacer)
+            self._wake(replica, output)
 
     def _feed_from_pulls(self, replica: StageReplica, output: Output) -> None:
         assert replica.source is not None
@@ -179,6 +197,11 @@ class ThreadRuntime:
             if self._stopping:
                 return
 
+    def _wake(self, replica: StageReplica, output: Output) -> None:
+        due = replica.next_timer()
+        if due is not None and due <= self._clock():
+            output.put(replica.fire(self._clock()))
+
     def _process(
         self, replica: StageReplica, records: Sequence[Any], output: Output, pacer: Pacer
     ) -> None:
@@ -190,3 +213,11 @@ class ThreadRuntime:
             raise
         pacer.worked(len(records), self._clock() - start)
         output.put(emitted)
+
+
+def make_channels(plan: Plan, stage: Stage, capacity: int) -> list[Channel]:
+    """Make the channels that a stage reads: one for all replicas, or one each for a keyed stage."""
+    producers = sum(plan.stages[input_].parallelism for input_ in stage.inputs)
+    if stage.keyed:
+        return [Channel(capacity, producers) for _ in range(stage.parallelism)]
+    return [Channel(capacity, producers, consumers=stage.parallelism)]

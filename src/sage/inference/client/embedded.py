@@ -31,7 +31,12 @@ from sage.inference.embeddings.app import EmbeddingApp
 from sage.inference.embeddings.server import ServerOptions, load_embedder, queue_policy
 from sage.inference.engines.gguf import check_gguf
 from sage.inference.engines.kinds import EngineKind
-from sage.inference.engines.llama_cpp import DEFAULT_SLOTS, build_params, parse_arguments
+from sage.inference.engines.llama_cpp import (
+    DEFAULT_SLOTS,
+    build_params,
+    library,
+    parse_arguments,
+)
 from sage.inference.engines.resolve import ResolvedModel, resolve_model
 from sage.inference.gateway import Gateway, build_server
 from sage.inference.scheduling.instance import InstanceSpec
@@ -227,8 +232,6 @@ class _LoadedApp:
 
 
 def _llama_cpp(model: ResolvedModel, socket: str) -> Any:
-    import xllamacpp
-
     check_gguf(Path(model.source))
     given = ["--model", model.source, "--name", model.name, "--host", socket, "--port", "0"]
     if model.kind is Kind.EMBEDDING:
@@ -236,7 +239,7 @@ def _llama_cpp(model: ResolvedModel, socket: str) -> Any:
     params = build_params(*parse_arguments(given))
     params.verbosity = -1  # standard error is the application's
     try:
-        return xllamacpp.Server(params)
+        return library().Server(params)
     except (RuntimeError, ValueError) as error:
         raise EngineStartError(f"llama.cpp cannot load {model.source}: {error}") from error
 

@@ -34,6 +34,28 @@ def stop_stack(paths: UserPaths) -> int:
     if state.alive:
         _signal(state.pid, signal.SIGTERM)
         _wait_for_end(ours, _GRACE_S)
+    _end(state, ours)
+    remove_state(paths, state.pid)
+    return len(ours)
+
+
+def clear_stale(paths: UserPaths) -> int:
+    """End engines that have outlived their stack; return how many there were.
+
+    Only for whoever holds the stack's lock: the state is then that of a stack that is gone.
+
+    Raises:
+        EngineError: a process could not be stopped.
+    """
+    state = read_state(paths)
+    if state is None or state.alive:
+        return 0
+    ours = _alive(state)
+    _end(state, ours)
+    return len(ours)
+
+
+def _end(state: StackState, ours: list[tuple[int, float]]) -> None:
     for pid, created in ours:
         if is_process(pid, created):
             _kill(pid, is_engine=pid != state.pid)
@@ -41,8 +63,6 @@ def stop_stack(paths: UserPaths) -> int:
     left = [pid for pid, created in ours if is_process(pid, created)]
     if left:
         raise EngineError(f"could not stop processes {', '.join(map(str, left))}; are they yours?")
-    remove_state(paths)
-    return len(ours)
 
 
 def _alive(state: StackState) -> list[tuple[int, float]]:

@@ -17,7 +17,7 @@ import sys
 import time
 
 _POLL_S = 0.5
-_GRACE_S = 5.0
+_GRACE_S = 3.0
 
 
 def main() -> None:

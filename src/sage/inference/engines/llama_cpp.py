@@ -1,28 +1,58 @@
 """llama.cpp's own server, run inside this process through xllamacpp.
 
     python -m sage.inference.engines.llama_cpp --model FILE --name ID --host H --port P
-        [--embedding] [--slots N] [--max-model-len N] [--KEY VALUE ...]
+        [--embedding] [--slots N] [--threads N] [--max-model-len N] [--KEY VALUE ...]
 
-Any other ``--KEY VALUE`` sets the parameter of that name in xllamacpp's ``CommonParams``.
+Any other ``--KEY VALUE`` sets the parameter of that name in xllamacpp's ``CommonParams``; ``--a.b``
+reaches into the group ``a``.
 """
 
 from __future__ import annotations
 
 import argparse
+import enum
+import logging
+import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from sage.config.settings import export
 from sage.errors import ConfigError, EngineStartError, SageError, UnknownKeyError
+from sage.inference.engines.context import plan_context
 from sage.inference.engines.gguf import check_gguf
+from sage.inference.engines.shape import read_shape
+
+logger = logging.getLogger("sage.engines")
 
 DEFAULT_SLOTS = 16
-# Tokens of the key-value pool that all slots share, a slot: enough for RAG prompts, and 16 slots of
-# a 7B model with grouped attention stay near 4 GB.
-TOKENS_A_SLOT = 2048
+SLOT_FLAGS = ("--slots", "--parallel", "--n-parallel", "--n_parallel")
+# Prompts kept for reuse may take this share of the free memory, and llama.cpp's own bound.
+_PROMPT_CACHE_SHARE = 8
+_MOST_PROMPT_CACHE_MIB = 8192
+# A text to embed is computed in one physical batch, whose buffers grow with its length.
+_LONGEST_EMBEDDED = 8192
+# After a failed load llama.cpp's log has lines left to write, which say why.
+_LOG_LAG_S = 0.1
+# How often a thread of libgomp looks for the others before it sleeps. By default that is for some
+# 10 ms, which beside any busy process on the same cores (the embedding engine, the gateway) costs
+# most of the throughput; this is long enough for threads that run side by side.
+_SPINS = "200"
+
+
+def library() -> Any:
+    """Return xllamacpp, loaded so that its threads do not spin against other processes."""
+    # libgomp reads this when it is loaded, which is now.
+    export("GOMP_SPINCOUNT", _SPINS)
+    import xllamacpp
+
+    return xllamacpp
 
 
 def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
@@ -37,10 +67,18 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, dict[
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--embedding", action="store_true")
-    parser.add_argument("--slots", type=int, default=DEFAULT_SLOTS)
-    parser.add_argument("--max-model-len", type=int)
+    parser.add_argument(*SLOT_FLAGS, dest="slots", type=_count, default=DEFAULT_SLOTS)
+    parser.add_argument("--threads", type=_count)
+    parser.add_argument("--max-model-len", type=_count)
     known, rest = parser.parse_known_args(arguments)
     return known, engine_options(rest)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is below 1")
+    return number
 
 
 def engine_options(rest: Sequence[str]) -> dict[str, str]:
@@ -71,16 +109,26 @@ def apply_options(params: Any, options: dict[str, str]) -> None:
         UnknownKeyError: there is no such parameter.
         ConfigError: the value is not of the parameter's type.
     """
-    known = [name for name in dir(params) if not name.startswith("_")]
     for key, text in options.items():
-        if key not in known:
-            raise UnknownKeyError(key, known, where="llama.cpp options")
-        current = getattr(params, key)
+        group, name = _find(params, key)
+        current = getattr(group, name)
         try:
-            setattr(params, key, _convert(text, current))
+            setattr(group, name, _convert(text, current))
         except (ValueError, TypeError, AttributeError, OverflowError) as error:
             kind = type(current).__name__
             raise ConfigError(f"llama.cpp option {key}: {text!r} is not {kind} ({error})") from None
+
+
+def _find(params: Any, key: str) -> tuple[Any, str]:
+    """Return the object that holds a parameter, and the parameter's name there."""
+    *groups, name = key.split(".")
+    for word in (*groups, name):
+        known = [known for known in dir(params) if not known.startswith("_")]
+        if word not in known:
+            raise UnknownKeyError(word, known, where="llama.cpp options")
+        if word is not name:
+            params = getattr(params, word)
+    return params, name
 
 
 def _convert(text: str, current: object) -> object:
@@ -88,6 +136,8 @@ def _convert(text: str, current: object) -> object:
         if text.lower() not in {"true", "false", "1", "0", "on", "off"}:
             raise ValueError("write true or false")
         return text.lower() in {"true", "1", "on"}
+    if isinstance(current, enum.Enum):
+        return _member(type(current), text)
     if isinstance(current, (int, float)):
         return type(current)(text)
     if isinstance(current, str):
@@ -97,33 +147,48 @@ def _convert(text: str, current: object) -> object:
     raise TypeError("it cannot be set from the command line")
 
 
+def _member(kind: type[enum.Enum], text: str) -> enum.Enum:
+    """Return the member meant: LLAMA_POOLING_TYPE_MEAN is ``mean``."""
+    for member in kind:
+        if member.name.lower().endswith("_" + text.lower().replace("-", "_")):
+            return member
+    raise ValueError(f"it is one of {', '.join(member.name for member in kind)}")
+
+
 def build_params(arguments: argparse.Namespace, options: dict[str, str]) -> Any:
     """Return xllamacpp's parameters for a server."""
-    import xllamacpp
-
-    params = xllamacpp.CommonParams()
+    params = library().CommonParams()
     params.model.path = str(arguments.model)
     params.model_alias = [arguments.name]
     params.hostnames = [arguments.host]
     params.port = arguments.port
     params.n_parallel = arguments.slots
-    if arguments.max_model_len:
-        # Each slot has its own part of the pool, which bounds a request to exactly this length.
-        params.kv_unified = False
-        params.n_ctx = arguments.max_model_len * arguments.slots
-    else:
-        params.kv_unified = True
-        params.n_ctx = TOKENS_A_SLOT * arguments.slots
+    if arguments.threads:
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = arguments.threads
     params.endpoint_metrics = True
     params.endpoint_slots = True
     params.ui = False
     params.cors_origins = ""
-    if arguments.embedding:
-        params.embedding = True
-        # An embedding is computed in one physical batch, so that must hold the longest text.
-        params.n_ubatch = params.n_batch
+    _set_context(params, arguments)
     apply_options(params, options)
     return params
+
+
+def _set_context(params: Any, arguments: argparse.Namespace) -> None:
+    size = arguments.model.stat().st_size if arguments.model.exists() else 0
+    free = max(psutil.virtual_memory().available - size, 0)
+    shape = read_shape(arguments.model)
+    plan = plan_context(shape, arguments.slots, arguments.max_model_len, free)
+    if plan.reason:
+        logger.warning("requests are limited to %d tokens: %s", plan.request, plan.reason)
+    # One pool for all slots: a long request can use what short ones leave.
+    params.kv_unified = True
+    params.kv_unified_per_slot = plan.request
+    params.n_ctx = plan.pool
+    params.cache_ram_mib = min(free // _PROMPT_CACHE_SHARE >> 20, _MOST_PROMPT_CACHE_MIB)
+    if arguments.embedding:
+        params.embedding = True
+        params.n_ubatch = params.n_batch = min(plan.request, _LONGEST_EMBEDDED)
 
 
 def serve(arguments: argparse.Namespace, options: dict[str, str]) -> None:
@@ -132,14 +197,12 @@ def serve(arguments: argparse.Namespace, options: dict[str, str]) -> None:
     Raises:
         SageError: a flag is wrong or the model cannot be loaded.
     """
-    import xllamacpp
-
     check_gguf(arguments.model)
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
     try:
-        server = xllamacpp.Server(build_params(arguments, options))
+        server = library().Server(build_params(arguments, options))
     except (RuntimeError, ValueError) as error:
         raise EngineStartError(f"llama.cpp cannot load {arguments.model}: {error}") from error
     stop.wait()
@@ -147,12 +210,23 @@ def serve(arguments: argparse.Namespace, options: dict[str, str]) -> None:
 
 
 def main() -> None:
-    """Run the engine; an error is one line on stderr."""
+    """Run the engine; an error is one line, the last on stderr."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
         serve(*parse_arguments(sys.argv[1:]))
     except SageError as error:
-        sys.stderr.write(f"error: {error}\n")
+        _last_words(f"error: {' '.join(str(error).split())}\n")
         sys.exit(error.exit_code)
+
+
+def _last_words(text: str) -> None:
+    """Write a line that nothing follows, though llama.cpp logs from a thread of its own."""
+    time.sleep(_LOG_LAG_S)
+    sys.stderr.flush()
+    stderr = os.dup(sys.stderr.fileno())
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stderr.fileno())
+    os.write(stderr, text.encode())
 
 
 if __name__ == "__main__":

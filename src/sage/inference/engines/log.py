@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 _MOST_BYTES = 16 << 20
 _TAIL_BYTES = 64 << 10
+_BYTES_A_LINE = 256
 
 
 def open_log(path: Path) -> BinaryIO:
@@ -28,8 +29,10 @@ def tail(path: Path, lines: int, *, start: int = 0) -> list[str]:
     """
     try:
         with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(start, size - _TAIL_BYTES))
+            begin = file.seek(0, 2) - max(_TAIL_BYTES, lines * _BYTES_A_LINE)
+            file.seek(max(start, begin))
+            if begin > start:
+                file.readline()  # most likely the second half of a line
             text = file.read().decode("utf-8", errors="replace")
     except FileNotFoundError:
         return []

@@ -18,6 +18,7 @@ class EngineOptions:
         dtype: precision of weights and activations (vLLM).
         max_model_len: longest request, prompt and answer together, in tokens.
         tensor_parallel_size: GPUs a model is split over (vLLM).
+        threads: CPU threads of one engine (llama.cpp); None lets the engine choose.
         extra: arguments handed to the engine as they are.
         vllm_python: interpreter of the environment that has vLLM; None is this one.
     """
@@ -26,6 +27,7 @@ class EngineOptions:
     dtype: str | None = None
     max_model_len: int | None = None
     tensor_parallel_size: int | None = None
+    threads: int | None = None
     extra: tuple[str, ...] = ()
     vllm_python: str | None = None
 
@@ -37,6 +39,7 @@ class EngineOptions:
         for flag, value in (
             ("--max-model-len", self.max_model_len),
             ("--tensor-parallel-size", self.tensor_parallel_size),
+            ("threads", self.threads),
         ):
             if value is not None and value < 1:
                 raise ConfigError(f"{flag} must be at least 1, not {value}")

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import psutil
 
 from sage.config.paths import UserPaths
 from sage.config.ports import LOOPBACK, SagePorts, can_bind
 from sage.config.settings import Settings
 from sage.errors import ConfigError
-from sage.inference.engines.command import engine_spec
+from sage.inference.engines.command import engine_spec, unused_options
 from sage.inference.engines.kinds import EngineKind
 from sage.inference.engines.options import EngineOptions
-from sage.inference.engines.ports import check_port
+from sage.inference.engines.ports import check_host, check_port
 from sage.inference.engines.resolve import ResolvedModel, resolve_model
 from sage.inference.engines.spec import EngineSpec
 from sage.inference.scheduling.request import Kind
@@ -34,12 +36,13 @@ class StackConfig:
         llm: whether to run an LLM at all.
         embedding: whether to run an embedding model.
         instances: how many LLM engines.
-        engine: the LLM's engine; None is the one that can run the model.
+        engine: the LLM's engine (without an LLM the embedding model's); None is the one that can
+            run the model.
         host: address that everything listens on.
         gateway_port: the gateway's port.
         llm_port: the first LLM engine's port; further ones take the next free ports.
         embedding_port: the embedding engine's port.
-        options: options of the LLM engines.
+        options: options of the LLM engines (without an LLM of the embedding engine).
     """
 
     model: str | None = None
@@ -59,6 +62,12 @@ class StackConfig:
             raise ConfigError(f"--instances must be at least 1, not {self.instances}")
         if not self.llm and not self.embedding:
             raise ConfigError("nothing to serve: both the LLM and the embedding model are off")
+        if not self.llm and (self.model or self.instances > 1 or self.llm_port):
+            raise ConfigError(
+                "--model, --instances and --port are for an LLM, which is switched off"
+            )
+        if self.embedding_model and not self.embedding:
+            raise ConfigError("an embedding model is named, but embeddings are switched off")
         for flag, port in (
             ("--gateway-port", self.gateway_port),
             ("--port", self.llm_port),
@@ -83,15 +92,19 @@ def plan_stack(config: StackConfig, paths: UserPaths, settings: Settings) -> Sta
     Raises:
         ModelError: a model is not here or damaged.
         PortInUseError: a port that was asked for is held; names the holder.
-        ConfigError: two parts would share a port.
+        ConfigError: two parts would share a port, or nothing can listen on the host.
     """
     options = config.options
     if options.vllm_python is None and settings.vllm_python:
-        options = EngineOptions(
-            **{name: getattr(options, name) for name in options.__dataclass_fields__}
-            | {"vllm_python": settings.vllm_python}
-        )
+        options = replace(options, vllm_python=settings.vllm_python)
     models = _models(config, paths, options)
+    main = models.get(Kind.LLM) or models[Kind.EMBEDDING]
+    for flag in unused_options(main, options):
+        logger.warning("%s has no use for %s; it is ignored", main.engine.value, flag)
+    if config.instances > 1 and options.threads is None:
+        # Engines that each take every core stand in each other's way.
+        options = replace(options, threads=max(1, _cores() // config.instances))
+    check_host(config.host)
     gateway_port = _fixed(config.gateway_port, settings.gateway_port, SagePorts.GATEWAY_DEFAULT)
     llm_port = _llm_port(config, settings)
     embedding_port = _fixed(
@@ -103,7 +116,8 @@ def plan_stack(config: StackConfig, paths: UserPaths, settings: Settings) -> Sta
     if Kind.EMBEDDING in models:
         port = _claim(embedding_port, config.host, "embeddings", "--embedding-port", taken)
         model = models[Kind.EMBEDDING]
-        engines.append(engine_spec("embedding-1", model, config.host, port, EngineOptions()))
+        own = EngineOptions() if config.llm else options
+        engines.append(engine_spec("embedding-1", model, config.host, port, own))
     if Kind.LLM in models:
         ports = _llm_ports(llm_port, config, taken)
         for number, port in enumerate(ports, 1):
@@ -123,13 +137,20 @@ def _models(
             config.model, Kind.LLM, engine=config.engine, paths=paths, external=external
         )
     if config.embedding:
-        models[Kind.EMBEDDING] = resolve_model(config.embedding_model, Kind.EMBEDDING, paths=paths)
+        engine = None if config.llm else config.engine
+        models[Kind.EMBEDDING] = resolve_model(
+            config.embedding_model, Kind.EMBEDDING, engine=engine, paths=paths
+        )
     if len(models) == 2 and models[Kind.LLM].name == models[Kind.EMBEDDING].name:
         raise ConfigError(
             f"the LLM and the embedding model would both be served as {models[Kind.LLM].name!r}; "
             "rename one of their folders"
         )
     return models
+
+
+def _cores() -> int:
+    return psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
 
 
 def _fixed(asked: int | None, setting: int | None, default: int) -> int:

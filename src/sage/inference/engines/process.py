@@ -54,7 +54,7 @@ class EngineProcess:
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    env={**os.environ, **self.spec.environment},
+                    env={**self.spec.environment, **os.environ},
                     pass_fds=(read_end,),
                     start_new_session=True,
                 )

@@ -21,7 +21,7 @@ class EngineSpec:
         host: address it listens on.
         port: port it listens on.
         command: program and arguments.
-        environment: variables set on top of the supervisor's own.
+        environment: variables for it, unless the supervisor's own environment has them.
         max_requests: requests it works on at once; the gateway holds the rest.
     """
 

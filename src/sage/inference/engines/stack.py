@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import uvicorn
 
 from sage.config.lock import exclusive_now
 from sage.config.paths import UserPaths, user_paths
 from sage.config.settings import load_settings
-from sage.errors import AlreadyRunningError, EngineError, PortInUseError
+from sage.errors import AlreadyRunningError, EngineError
+from sage.inference.engines.control import clear_stale
+from sage.inference.engines.listeners import listen
 from sage.inference.engines.plan import StackConfig, StackPlan, plan_stack
-from sage.inference.engines.ports import port_holder
 from sage.inference.engines.spec import EngineSpec, base_url
 from sage.inference.engines.state import (
     RunningEngine,
@@ -58,6 +64,7 @@ class Stack:
         self.config = config
         self.paths = paths or user_paths()
         self._arguments = list(arguments)
+        self._folder = Path.cwd()
         self._timing = timing
         self._resources = AsyncExitStack()
         self._plan: StackPlan
@@ -105,9 +112,13 @@ class Stack:
 
     async def _start(self) -> None:
         self._hold_lock()
+        left = await asyncio.to_thread(clear_stale, self.paths)
+        if left:
+            logger.warning("ended %d engines that had outlived their stack", left)
         self._plan = plan_stack(self.config, self.paths, load_settings())
-        listener = _listen(self._plan)
-        self._resources.callback(listener.close)
+        listeners = listen(self._plan.host, self._plan.gateway_port)
+        for listener in listeners:
+            self._resources.callback(listener.close)
         self._gateway = Gateway()
         self._resources.push_async_callback(self._gateway.aclose)
         self._supervisor = Supervisor(
@@ -118,11 +129,11 @@ class Stack:
             on_change=self._changed,
             timing=self._timing,
         )
-        self._resources.callback(remove_state, self.paths)
+        self._resources.callback(remove_state, self.paths, os.getpid())
         write_state(self.paths, self._state())
         self._resources.push_async_callback(self._supervisor.stop)
         await self._supervisor.start()
-        await self._serve(listener)
+        await self._serve(listeners)
         self._serving = True
         write_state(self.paths, self._state())
 
@@ -136,9 +147,9 @@ class Stack:
         if not held:
             raise AlreadyRunningError(_who_runs(read_state(self.paths)))
 
-    async def _serve(self, listener: socket.socket) -> None:
-        server = build_server(self._gateway.app)
-        task = asyncio.create_task(server.serve(sockets=[listener]))
+    async def _serve(self, listeners: list[socket.socket]) -> None:
+        server = _Server(build_server(self._gateway.app).config)
+        task = asyncio.create_task(server.serve(sockets=listeners))
 
         async def end() -> None:
             server.should_exit = True
@@ -181,7 +192,17 @@ class Stack:
             ready=self._serving,
             arguments=self._arguments,
             engines=[_running(engine) for engine in self._supervisor.engines],
+            folder=str(self._folder),
         )
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to whoever runs the stack, so that engines stop with it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
 
 
 def _running(engine: SupervisedEngine) -> RunningEngine:
@@ -200,23 +221,6 @@ def _running(engine: SupervisedEngine) -> RunningEngine:
         pid_created=created(pid) if pid else None,
         deaths=engine.deaths,
     )
-
-
-def _listen(plan: StackPlan) -> socket.socket:
-    """Bind the gateway's port now: what could not be bound must fail before engines load."""
-    family = socket.AF_INET6 if ":" in plan.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((plan.host, plan.gateway_port))
-    except OSError as error:
-        listener.close()
-        raise PortInUseError(
-            f"port {plan.gateway_port} for the gateway cannot be bound on {plan.host} "
-            f"({error.strerror}); held by {port_holder(plan.gateway_port)}; "
-            "give --gateway-port another one"
-        ) from error
-    return listener
 
 
 def _who_runs(state: StackState | None) -> str:
@@ -242,19 +246,51 @@ def running_stack(
     Raises:
         SageError: as `Stack` does when it starts.
     """
-    stack = Stack(config or StackConfig(), paths=paths)
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="sage-stack", daemon=True)
-    thread.start()
+    life = _Life(Stack(config or StackConfig(), paths=paths))
     try:
-        asyncio.run_coroutine_threadsafe(stack.__aenter__(), loop).result()
-        try:
-            yield stack
-        finally:
-            with contextlib.suppress(asyncio.CancelledError):
-                ending = stack.__aexit__(None, None, None)
-                asyncio.run_coroutine_threadsafe(ending, loop).result()
+        yield life.start()
     finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+        # Also when Ctrl-C came while it was starting: then there is a start to break off.
+        life.end()
+
+
+class _Life:
+    """A stack from start to stop, on an event loop in a thread of its own."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._cancel: Future[Callable[[], object]] = Future()
+        self._ready: Future[Stack] = Future()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="sage-stack", daemon=True)
+
+    def start(self) -> Stack:
+        self._thread.start()
+        return self._ready.result()
+
+    def end(self) -> None:
+        with contextlib.suppress(RuntimeError):  # its loop is closed: the start has failed
+            self._cancel.result()()
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._live())
+        except asyncio.CancelledError:
+            self._ready.cancel()
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            if self._ready.done():
+                self._failure = error
+            else:
+                self._ready.set_exception(error)
+
+    async def _live(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        cancel = functools.partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel)
+        self._cancel.set_result(cancel)
+        async with self._stack:
+            self._ready.set_result(self._stack)
+            await asyncio.Event().wait()

@@ -40,6 +40,7 @@ class StackState(msgspec.Struct, frozen=True):
         ready: whether every engine was healthy and the gateway answered.
         arguments: what ``sage llm serve`` was called with, for a restart.
         engines: its engines.
+        folder: where it was started, which relative paths among the arguments start from.
     """
 
     pid: int
@@ -49,6 +50,7 @@ class StackState(msgspec.Struct, frozen=True):
     ready: bool
     arguments: list[str]
     engines: list[RunningEngine]
+    folder: str = "."
 
     @property
     def alive(self) -> bool:
@@ -90,10 +92,15 @@ def write_state(paths: UserPaths, state: StackState) -> None:
         raise cannot_write(path.parent, error) from error
 
 
-def remove_state(paths: UserPaths) -> None:
-    """Forget the stack; what cannot be removed is recognised as stale by its pid."""
-    with contextlib.suppress(OSError):
-        state_file(paths).unlink(missing_ok=True)
+def remove_state(paths: UserPaths, pid: int) -> None:
+    """Forget the stack of that pid, unless another one has written its state since.
+
+    What cannot be removed is recognised as stale by its pid.
+    """
+    state = read_state(paths)
+    if state is None or state.pid == pid:
+        with contextlib.suppress(OSError):
+            state_file(paths).unlink(missing_ok=True)
 
 
 def cannot_write(folder: Path, error: OSError) -> EngineError:

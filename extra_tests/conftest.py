@@ -1,0 +1,5 @@
+"""The tests of engines that bring torch share the fixtures of the others."""
+
+from tests.conftest import anyio_backend, free_port, isolated_home
+
+__all__ = ["anyio_backend", "free_port", "isolated_home"]

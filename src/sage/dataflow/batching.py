@@ -1,0 +1,90 @@
+"""Gathering records into lists, by number, tokens and time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sage.dataflow.checks import check_count
+from sage.dataflow.lifecycle import Timed
+from sage.errors import ConfigError
+
+CHARACTERS_PER_TOKEN = 4
+
+
+def estimate_tokens(record: Any) -> int:
+    """Estimate the tokens of a text: one for every four characters, and at least one.
+
+    Raises:
+        TypeError: the record is not a text.
+    """
+    if not isinstance(record, str):
+        raise TypeError(
+            f"max_tokens cannot count the tokens of a {type(record).__name__}; give batch() a "
+            "function: tokens=lambda record: …"
+        )
+    return max(1, -(-len(record) // CHARACTERS_PER_TOKEN))
+
+
+class Batcher(Timed):
+    """Emits lists of records.
+
+    A list is emitted when it is full, when the next record's tokens would not fit, when its first
+    record has waited ``timeout`` seconds, whether or not another one comes, and at the end.
+
+    Args:
+        size: most records of a list.
+        timeout: seconds that the first record of a list waits at most; None waits for a full one.
+        max_tokens: most tokens of a list; a record with more makes a list of its own.
+        tokens: counts the tokens of a record.
+        clock: seconds, the same as the runtime's.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        timeout: float | None = None,
+        max_tokens: int | None = None,
+        tokens: Callable[[Any], int] = estimate_tokens,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        check_count("size", size)
+        check_count("max_tokens", max_tokens)
+        if timeout is not None and timeout <= 0:
+            raise ConfigError(f"timeout is {timeout!r}; give seconds above 0, or None for no limit")
+        self._size = size
+        self._timeout = timeout
+        self._max_tokens = max_tokens
+        self._tokens = tokens
+        self._clock = clock
+        self._held: list[Any] = []
+        self._held_tokens = 0
+
+    def execute(self, record: Any) -> list[list[Any]] | None:
+        """Hold a record; return the lists that are complete thereby."""
+        emitted: list[list[Any]] = []
+        if self._max_tokens is not None:
+            tokens = self._tokens(record)
+            if self._held and self._held_tokens + tokens > self._max_tokens:
+                emitted += self.flush()
+            self._held_tokens += tokens
+        if not self._held and self._timeout is not None:
+            self.due = self._clock() + self._timeout
+        self._held.append(record)
+        if len(self._held) >= self._size or (
+            self._max_tokens is not None and self._held_tokens >= self._max_tokens
+        ):
+            emitted += self.flush()
+        return emitted or None
+
+    def wake(self) -> list[list[Any]]:
+        """Emit what is held: its first record has waited long enough."""
+        return self.flush()
+
+    def flush(self) -> list[list[Any]]:
+        """Emit what is held."""
+        held, self._held = self._held, []
+        self._held_tokens = 0
+        self.due = None
+        return [held] if held else []

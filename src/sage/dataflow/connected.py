@@ -1,0 +1,183 @@
+"""Two streams that one operator reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from sage.dataflow.blueprint import Blueprint, split_arguments
+from sage.dataflow.context import RuntimeContext
+from sage.dataflow.graph import Kind, Node
+from sage.dataflow.lifecycle import Wrapper
+from sage.errors import GraphError, shorten
+
+if TYPE_CHECKING:
+    from sage.dataflow.environment import LocalEnvironment
+    from sage.dataflow.stream import Stream
+
+FIRST, SECOND = 0, 1
+
+
+class ConnectedStreams:
+    """What ``connect`` gives: the records of both streams, each knowing which it came from."""
+
+    def __init__(self, environment: LocalEnvironment, inputs: tuple[Node, Node]) -> None:
+        self._environment = environment
+        self._inputs = inputs
+
+    def comap(self, function: Any, *args: Any, **kwargs: Any) -> Stream:
+        """Map each stream with a method of its own.
+
+        Args:
+            function: a `CoMapFunction`, an instance or a class.
+            args: of the constructor.
+            kwargs: of the constructor, and the operator's options.
+        """
+        blueprint, options = split_arguments(function, args, kwargs, method="comap")
+        if not all(callable(getattr(function, name, None)) for name in ("map1", "map2")):
+            raise GraphError(f"comap() got {shorten(function)}; give a CoMapFunction")
+        node = self._environment.add_node(
+            Kind.MAP,
+            replace(blueprint, wrap=CoMapper),
+            options,
+            inputs=tuple(node.id for node in self._inputs),
+        )
+        return _stream(self._environment, node)
+
+    def keyby(self, first: Any, second: Any) -> KeyedConnectedStreams:
+        """Give the records of each stream their keys.
+
+        Args:
+            first: returns the key of a record of the first stream.
+            second: returns the key of a record of the second stream.
+        """
+        keyed = tuple(
+            self._environment.add_node(
+                Kind.KEYBY,
+                Blueprint(function, wrap=OnTagged),
+                {
+                    "name": self._environment.free_name("keyby"),
+                    "parallelism": node.parallelism,
+                },
+                inputs=(node.id,),
+            )
+            for node, function in zip(self._inputs, (first, second), strict=True)
+        )
+        return KeyedConnectedStreams(self._environment, keyed)
+
+
+class KeyedConnectedStreams:
+    """Two streams whose records have keys."""
+
+    def __init__(self, environment: LocalEnvironment, inputs: tuple[Node, ...]) -> None:
+        self._environment = environment
+        self._inputs = inputs
+
+    def join(self, function: Any, *args: Any, **kwargs: Any) -> Stream:
+        """Make a record of each pair of records, one of each stream, that share a key.
+
+        Every record is kept until the job ends, so the streams should be bounded.
+
+        Args:
+            function: a `JoinFunction`, an instance or a class, or a callable of both records; a
+                pair for which it returns None emits nothing.
+            args: of the constructor.
+            kwargs: of the constructor, and the operator's options.
+        """
+        blueprint, options = split_arguments(function, args, kwargs, method="join")
+        options.setdefault("name", self._environment.free_name(blueprint.label or "join"))
+        node = self._environment.add_node(
+            Kind.FLATMAP,
+            replace(blueprint, wrap=Joiner),
+            options,
+            inputs=tuple(node.id for node in self._inputs),
+            keyed=True,
+        )
+        return _stream(self._environment, node)
+
+
+class Tag:
+    """Marks each record with the stream that it came from.
+
+    Args:
+        side: which stream.
+    """
+
+    def __init__(self, side: int) -> None:
+        self._side = side
+
+    def execute(self, record: Any) -> tuple[int, Any]:
+        """Return the marked record."""
+        return self._side, record
+
+
+class OnTagged(Wrapper):
+    """Runs the user's function on the record of a marked one."""
+
+    def execute(self, tagged: tuple[int, Any]) -> Any:
+        """Return what the function says of the record."""
+        return self.call(tagged[1])
+
+    def shown(self, record: Any) -> Any:
+        """Return the user's record, for errors."""
+        return record[1]
+
+
+class CoMapper(Wrapper):
+    """Runs one of two methods, by the stream that a record came from."""
+
+    def __init__(self, target: Any) -> None:
+        super().__init__(target)
+        self._methods: tuple[Callable[[Any], Any], ...] = (target.map1, target.map2)
+
+    def execute(self, tagged: tuple[int, Any]) -> Any:
+        """Return what the record's method returns."""
+        side, record = tagged
+        return self._methods[side](record)
+
+    def flush(self) -> Any:
+        """Flush the user's object."""
+        flush = getattr(self.target, "flush", None)
+        return None if flush is None else flush()
+
+    def shown(self, record: Any) -> Any:
+        """Return the user's record, for errors."""
+        return record[1]
+
+
+class Joiner(Wrapper):
+    """Joins each record with those of the other stream that have its key."""
+
+    def __init__(self, target: Any) -> None:
+        super().__init__(target)
+        self._kept: tuple[dict[Any, list[Any]], dict[Any, list[Any]]] = ({}, {})
+        self._context: RuntimeContext | None = None
+
+    def open(self, context: RuntimeContext) -> Any:
+        """Open the user's object."""
+        self._context = context
+        return super().open(context)
+
+    def execute(self, tagged: tuple[int, Any]) -> list[Any]:
+        """Keep a record and return what it makes with those kept before."""
+        assert self._context is not None
+        side, record = tagged
+        key = self._context.key
+        self._kept[side].setdefault(key, []).append(record)
+        others = self._kept[1 - side].get(key, ())
+        if side == FIRST:
+            joined = [self.call(record, other) for other in others]
+        else:
+            joined = [self.call(other, record) for other in others]
+        return [each for each in joined if each is not None]
+
+    def shown(self, record: Any) -> Any:
+        """Return the user's record, for errors."""
+        return record[1]
+
+
+def _stream(environment: LocalEnvironment, node: Node) -> Stream:
+    from sage.dataflow.stream import Stream
+
+    return Stream(environment, node)

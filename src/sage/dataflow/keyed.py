@@ -1,0 +1,111 @@
+"""A stream whose records have keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from sage.dataflow.blueprint import split_arguments
+from sage.dataflow.context import RuntimeContext
+from sage.dataflow.graph import Kind
+from sage.dataflow.lifecycle import Wrapper
+from sage.errors import ConfigError, GraphError
+
+if TYPE_CHECKING:
+    from sage.dataflow.stream import Stream
+
+Emit = Literal["update", "end"]
+
+
+class KeyedStream:
+    """What ``keyby`` gives: its operators see the key as ``context.key`` and may keep state by it.
+
+    All records of a key go to the same replica, in their order. What these operators emit has no
+    key; put another ``keyby`` after them to go on by key.
+    """
+
+    def __init__(self, pairs: Stream) -> None:
+        self._pairs = pairs
+
+    def map(self, function: Any, *args: Any, **kwargs: Any) -> Stream:
+        """Turn each record into one, with the key and its state at hand."""
+        return self._add(Kind.MAP, function, args, kwargs)
+
+    def flatmap(self, function: Any, *args: Any, **kwargs: Any) -> Stream:
+        """Turn each record into any number, with the key and its state at hand."""
+        return self._add(Kind.FLATMAP, function, args, kwargs)
+
+    def filter(self, function: Any, *args: Any, **kwargs: Any) -> Stream:
+        """Keep the records for which the function is true, with the key and its state at hand."""
+        return self._add(Kind.FILTER, function, args, kwargs)
+
+    def sink(self, function: Any, *args: Any, **kwargs: Any) -> Stream:
+        """Give each record to the function; all records of a key to the same replica."""
+        return self._add(Kind.SINK, function, args, kwargs)
+
+    def reduce(self, function: Any, *args: Any, emit: Emit = "update", **kwargs: Any) -> Stream:
+        """Combine the records of each key, two at a time.
+
+        Args:
+            function: of what was combined so far and the next record; a key's first record is
+                what is combined at first.
+            args: of the constructor, when the function is a class.
+            emit: "update" emits what is combined after each record; "end" emits it once a key,
+                when the input has ended.
+            kwargs: of the constructor, and the operator's options.
+        """
+        if emit not in ("update", "end"):
+            raise ConfigError(f"emit is {emit!r}; choose 'update' or 'end'")
+        wrap = partial(Reducer, emit=emit)
+        kwargs.setdefault("name", self._pairs.environment.free_name("reduce"))
+        return self._add(Kind.FLATMAP, function, args, kwargs, wrap)
+
+    def _add(
+        self,
+        kind: Kind,
+        function: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        wrap: Callable[[Any], Any] | None = None,
+    ) -> Stream:
+        blueprint, options = split_arguments(function, args, kwargs, method=kind.value)
+        if blueprint.is_async:
+            raise GraphError(
+                f"{blueprint.label or kind.value} is async, and keyed operators run one record at "
+                "a time; put the async operator before keyby()"
+            )
+        return self._pairs.add(kind, replace(blueprint, wrap=wrap), options, keyed=True)
+
+
+class Reducer(Wrapper):
+    """Runs a reduce function over what it has combined by key.
+
+    Args:
+        target: the user's callable or operator object.
+        emit: when to emit.
+    """
+
+    def __init__(self, target: Any, *, emit: Emit) -> None:
+        super().__init__(target)
+        self._emit = emit
+        self._combined: dict[Any, Any] = {}
+        self._context: RuntimeContext | None = None
+
+    def open(self, context: RuntimeContext) -> Any:
+        """Open the user's object."""
+        self._context = context
+        return super().open(context)
+
+    def execute(self, record: Any) -> Iterable[Any] | None:
+        """Combine a record into its key's."""
+        assert self._context is not None
+        key = self._context.key
+        combined = self._combined
+        combined[key] = self.call(combined[key], record) if key in combined else record
+        return (combined[key],) if self._emit == "update" else None
+
+    def flush(self) -> Iterable[Any] | None:
+        """Emit each key's result, in the order in which the keys came."""
+        return self._combined.values() if self._emit == "end" else None

@@ -1,0 +1,88 @@
+"""The optional methods of a user's operator object."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from sage.dataflow.context import RuntimeContext
+from sage.dataflow.functions.base import Function
+
+
+def is_operator(target: object) -> bool:
+    """Say whether an object is an operator, as against a plain callable or an iterable."""
+    return any(callable(getattr(target, name, None)) for name in ("execute", "map1"))
+
+
+def method_of(target: object, name: str) -> Callable[..., Any] | None:
+    """Return an operator's method, or None.
+
+    A plain callable has none: it may well be a method of a file, whose ``close`` is not ours to
+    call.
+    """
+    method = getattr(target, name, None) if is_operator(target) else None
+    return method if callable(method) else None
+
+
+def open_target(target: object, context: RuntimeContext) -> Any:
+    """Give an operator its context and call its ``open``, which may leave the argument out.
+
+    Returns:
+        what it returned: a coroutine when it is async.
+    """
+    if isinstance(target, Function):
+        target.context = context
+    method = method_of(target, "open")
+    if method is None:
+        return None
+    return method(*((context,) if inspect.signature(method).parameters else ()))
+
+
+def close_target(target: object) -> Any:
+    """Call an operator's ``close``.
+
+    Returns:
+        what it returned: a coroutine when it is async.
+    """
+    method = method_of(target, "close")
+    return None if method is None else method()
+
+
+class Timed(ABC):
+    """An operator that is woken by a timer.
+
+    Attributes:
+        due: when to wake it, in seconds of the runtime's clock; None for not at all.
+    """
+
+    due: float | None = None
+
+    @abstractmethod
+    def wake(self) -> list[Any]:
+        """Return the records to emit, the timer having come."""
+
+
+class Wrapper:
+    """An operator that runs a user's object in a way of its own.
+
+    Args:
+        target: the user's operator object or callable.
+    """
+
+    def __init__(self, target: Any) -> None:
+        self.target = target
+        self.call: Callable[..., Any] = getattr(target, "execute", target)
+
+    def open(self, context: RuntimeContext) -> Any:
+        """Open the user's object."""
+        return open_target(self.target, context)
+
+    def close(self) -> Any:
+        """Close the user's object."""
+        return close_target(self.target)
+
+    def shown(self, record: Any) -> Any:
+        """Return the record as the user knows it, for errors."""
+        return record

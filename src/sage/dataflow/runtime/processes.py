@@ -1,0 +1,187 @@
+"""A stage replica that lives in a process of its own, for operators that compute."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from collections.abc import Sequence
+from multiprocessing import Pipe, spawn
+from multiprocessing.connection import Connection
+from typing import Any
+
+from sage.dataflow.guard import JobServices
+from sage.dataflow.loop import RecordFailedError
+from sage.dataflow.plan import Stage
+from sage.dataflow.replica import OperatorReplica
+from sage.dataflow.runtime.worker import PROTOCOL, Failure, Reply
+from sage.dataflow.stage import StageReplica
+from sage.errors import GraphError, OperatorError
+
+EXIT_PATIENCE = 10.0
+# Not `-m`, by which the module would be __main__ and its classes other ones than ours.
+START = "import sys; from sage.dataflow.runtime.worker import main; main(sys.argv[1:])"
+
+
+class ProcessStageReplica(StageReplica):
+    """Stands in this process for a replica in another one.
+
+    Batches go over as they are, and what the stage emits comes back, with its counts.
+
+    Args:
+        stage: what the plan says.
+        index: the replica's number.
+        services: of the job.
+        profile: measure every batch operator by operator.
+
+    Raises:
+        GraphError: an operator cannot be sent.
+    """
+
+    def __init__(
+        self, stage: Stage, index: int, services: JobServices, *, profile: bool = False
+    ) -> None:
+        placeholders = [OperatorReplica(node, None, index) for node in stage.nodes]
+        super().__init__(stage, placeholders)
+        for node in stage.nodes:
+            _check_sendable(node.name, node.blueprint)
+        self._order = pickle.dumps(("start", stage, index, profile), PROTOCOL)
+        self._services = services
+        self._due: float | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+
+    @property
+    def has_timers(self) -> bool:
+        """Whether an operator may want to be woken."""
+        return True
+
+    def open(self) -> None:
+        """Start the process and open the operators in it.
+
+        Raises:
+            OperatorError: an operator could not be made or opened.
+        """
+        mine, its = Pipe()
+        self._connection = mine
+        with its:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", START, str(its.fileno())],
+                pass_fds=[its.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+        preparation = spawn.get_preparation_data(self.stage.name)
+        # A secret of multiprocessing's own managers, which refuses to be sent.
+        preparation.pop("authkey", None)
+        mine.send_bytes(pickle.dumps(preparation, PROTOCOL))
+        self._ask(self._order)
+        self._call("open")
+
+    def process(self, records: Sequence[Any]) -> list[Any]:
+        """Take a batch through the operators and return what the last one emits.
+
+        Raises:
+            RecordFailedError: an operator raised.
+            OperatorError: the records cannot be sent, or the process died.
+        """
+        return self._call("process", records)
+
+    def finish(self) -> list[Any]:
+        """Flush the operators and return what leaves the stage thereby.
+
+        Raises:
+            OperatorError: an operator raised, or the process died.
+        """
+        return self._call("finish")
+
+    def next_timer(self) -> float | None:
+        """Return when the next operator wants to be woken; all processes share that clock."""
+        return self._due
+
+    def fire(self, now: float) -> list[Any]:
+        """Wake the operators whose time has come.
+
+        Raises:
+            OperatorError: an operator raised, or the process died.
+        """
+        return self._call("fire", now)
+
+    def close(self) -> None:
+        """Close the operators and end the process.
+
+        Raises:
+            OperatorError: an operator raised; the process has ended all the same.
+        """
+        process, connection = self._process, self._connection
+        if process is None or connection is None:
+            return
+        try:
+            if process.poll() is None:
+                self._call("close")
+        finally:
+            self._process = self._connection = None
+            connection.close()
+            _end(process)
+
+    def _call(self, command: str, *arguments: Any) -> list[Any]:
+        try:
+            message = pickle.dumps((command, *arguments), PROTOCOL)
+        except Exception as error:
+            raise OperatorError(self.operators[0].name, "<batch>", error) from error
+        return self._ask(message)
+
+    def _ask(self, message: bytes) -> list[Any]:
+        assert self._connection is not None
+        try:
+            self._connection.send_bytes(message)
+            reply: Reply = pickle.loads(self._connection.recv_bytes())  # noqa: S301 - our child
+        except (EOFError, OSError) as error:
+            raise self._death() from error
+        self._learn(reply)
+        if reply.failure is not None:
+            raise self._raised(reply.failure)
+        return reply.records
+
+    def _learn(self, reply: Reply) -> None:
+        self._due = reply.due
+        for operator, meter, metrics in zip(
+            self.operators, reply.meters, reply.metrics, strict=False
+        ):
+            operator.meter = meter
+            operator.context.metrics.replace(metrics)
+        for letter in reply.letters:
+            self._services.dead_letters.add(letter)
+
+    def _raised(self, failure: Failure) -> OperatorError:
+        name = failure.operator or self.operators[-1].name
+        error = RecordFailedError(name, failure.record, failure.cause)
+        error.done = failure.done
+        error.__cause__ = failure.cause
+        return error
+
+    def _death(self) -> OperatorError:
+        assert self._process is not None
+        code = _end(self._process)
+        cause = RuntimeError(
+            f"its worker process ended with code {code}; its last lines on standard error say why"
+        )
+        return OperatorError(self.stage.name, "<batch>", cause)
+
+
+def _check_sendable(name: str, blueprint: Any) -> None:
+    try:
+        pickle.dumps(blueprint, PROTOCOL)
+    except Exception as error:
+        raise GraphError(
+            f"operator {name!r} cannot be sent to a worker process ({error}); define it at the top "
+            "level of a module, or give it workers='thread'"
+        ) from error
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a process that has been told to end, and kill it when it does not."""
+    try:
+        return process.wait(EXIT_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()

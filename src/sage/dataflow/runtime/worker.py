@@ -1,0 +1,153 @@
+"""The worker process: one replica of a stage, driven over a pipe.
+
+Each command is answered before the next is read; the end of the pipe ends the process, so none
+outlives the job.
+"""
+
+from __future__ import annotations
+
+import pickle
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from multiprocessing import spawn
+from multiprocessing.connection import Connection
+from typing import Any
+
+from sage.dataflow.dead_letters import DeadLetter, DeadLetters
+from sage.dataflow.guard import JobServices
+from sage.dataflow.loop import RecordFailedError
+from sage.dataflow.meter import Meter
+from sage.dataflow.plan import Stage
+from sage.dataflow.replica import OperatorReplica
+from sage.dataflow.stage import StageReplica
+from sage.errors import OperatorError
+
+PROTOCOL = pickle.HIGHEST_PROTOCOL
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An operator's error, in a form that any error can be sent in.
+
+    Attributes:
+        operator: the operator's name.
+        record: the record it was working on, or its repr when it cannot be sent.
+        cause: what it raised, or a RuntimeError of the same text when that cannot be sent.
+        done: what the stage had made of the records before it.
+    """
+
+    operator: str
+    record: Any
+    cause: BaseException
+    done: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to a command.
+
+    Attributes:
+        records: what left the stage.
+        meters: each operator's counts so far.
+        metrics: each operator's counters of the user's own.
+        due: when the stage wants to be woken.
+        letters: records given up since the last reply.
+        failure: what went wrong, if anything did.
+    """
+
+    records: list[Any]
+    meters: list[Meter]
+    metrics: list[dict[str, int]]
+    due: float | None
+    letters: list[DeadLetter] = field(default_factory=list)
+    failure: Failure | None = None
+
+
+class Worker:
+    """Runs commands on a stage's replica.
+
+    Args:
+        stage: what the plan says.
+        index: the replica's number.
+        profile: measure every batch operator by operator.
+    """
+
+    def __init__(self, stage: Stage, index: int, *, profile: bool) -> None:
+        self._letters: list[DeadLetter] = []
+        services = JobServices(DeadLetters(self._letters.append))
+        self._operators = [
+            OperatorReplica(node, node.blueprint.replicas(1, node.name)[0], index, services)
+            for node in stage.nodes
+        ]
+        self._replica = StageReplica(stage, self._operators, profile=profile)
+
+    def answer(self, command: str, arguments: tuple[Any, ...]) -> Reply:
+        """Run a method of the replica and say how it went."""
+        records: list[Any] = []
+        failure: Failure | None = None
+        try:
+            records = getattr(self._replica, command)(*arguments) or []
+        except OperatorError as error:
+            done = error.done if isinstance(error, RecordFailedError) else []
+            cause = error.__cause__ or error
+            failure = Failure(error.operator, _sendable(error.record), _sendable_error(cause), done)
+        letters, self._letters[:] = list(self._letters), []
+        return Reply(
+            records=records,
+            meters=[operator.meter for operator in self._operators],
+            metrics=[operator.context.metrics.values() for operator in self._operators],
+            due=self._replica.next_timer(),
+            letters=letters,
+            failure=failure,
+        )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Serve one replica until the pipe ends.
+
+    Args:
+        arguments: the number of the pipe's file descriptor.
+    """
+    # Ctrl-C goes to the whole process group; the job's own process ends this one in good order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    connection = Connection(int(arguments[0]))
+    # The operators of a script are found in its main module.
+    spawn.prepare(pickle.loads(connection.recv_bytes()))  # noqa: S301 - from our own parent
+    worker: Worker | None = None
+    while True:
+        try:
+            command, *rest = pickle.loads(connection.recv_bytes())  # noqa: S301 - as above
+        except EOFError:
+            return
+        if worker is None:
+            stage, index, profile = rest
+            worker = Worker(stage, index, profile=profile)
+            reply = Reply([], [], [], None)
+        else:
+            reply = worker.answer(command, tuple(rest))
+        connection.send_bytes(_dumped(reply))
+
+
+def _dumped(reply: Reply) -> bytes:
+    try:
+        return pickle.dumps(reply, PROTOCOL)
+    except Exception as error:  # noqa: BLE001 - whatever pickling a user's record raises
+        failure = Failure("", "<emitted records>", _sendable_error(error), [])
+        return pickle.dumps(Reply([], reply.meters, reply.metrics, None, [], failure), PROTOCOL)
+
+
+def _sendable(record: Any) -> Any:
+    try:
+        pickle.dumps(record, PROTOCOL)
+    except Exception:  # noqa: BLE001 - as above
+        return repr(record)
+    return record
+
+
+def _sendable_error(error: BaseException) -> BaseException:
+    try:
+        copy = pickle.loads(pickle.dumps(error, PROTOCOL))  # noqa: S301 - made on this line
+    except Exception:  # noqa: BLE001 - as above; an error with arguments of its own often cannot
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error if type(copy) is type(error) else RuntimeError(str(error))

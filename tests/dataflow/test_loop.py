@@ -1,0 +1,86 @@
+"""The generated inner loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sage.dataflow.blueprint import Blueprint
+from sage.dataflow.graph import Kind, Node
+from sage.dataflow.loop import SAMPLE_SIZE, RecordFailedError, RecordLoop, write_loop
+from sage.dataflow.replica import OperatorReplica
+
+
+def replicas(*operators: tuple[Kind, Callable[[Any], Any]]) -> list[OperatorReplica]:
+    return [
+        OperatorReplica(Node(number, kind, f"op{number}", Blueprint(call), 1), call, 0)
+        for number, (kind, call) in enumerate(operators)
+    ]
+
+
+def test_what_was_made_before_a_failure() -> None:
+    """A batch whose first records are measured and whose later ones fail loses neither part."""
+    loop = RecordLoop(replicas((Kind.MAP, lambda x: 1 // (x - 60) + x)))
+    with pytest.raises(RecordFailedError) as raised:
+        loop.process(range(100))
+    assert SAMPLE_SIZE < 60
+    assert raised.value.record == 60
+    assert raised.value.done == [x - 1 for x in range(60)]
+
+
+@pytest.mark.parametrize("measure_all", [False, True])
+def test_counts(measure_all: bool) -> None:
+    """Measured or not, what one operator emits is what the next one takes."""
+    operators = replicas(
+        (Kind.FILTER, lambda x: x % 2 == 0),
+        (Kind.FLATMAP, lambda x: [x] * 3),
+        (Kind.MAP, lambda x: None if x == 4 else x),
+        (Kind.SINK, lambda x: None),
+    )
+    loop = RecordLoop(operators, measure_all=measure_all)
+    for _ in range(40):
+        assert loop.process(range(10)) == []
+    meters = [operator.meter for operator in operators]
+    assert [meter.records_in for meter in meters] == [400, 200, 600, 480]
+    assert [meter.records_out for meter in meters] == [200, 600, 480, 480]
+    assert [meter.dropped for meter in meters] == [200, 0, 120, 0]
+    assert all(meter.busy > 0 for meter in meters)
+
+
+def test_busy_time_goes_to_the_operator_that_takes_it() -> None:
+    """Times come from the injected clock: here each call takes as long as it says."""
+    now = 0.0
+
+    def takes(seconds: float) -> Callable[[Any], Any]:
+        def call(record: Any) -> Any:
+            nonlocal now
+            now += seconds
+            return record
+
+        return call
+
+    operators = replicas((Kind.MAP, takes(1.0)), (Kind.MAP, takes(3.0)))
+    loop = RecordLoop(operators, clock=lambda: now)
+    for _ in range(10):
+        loop.process(range(100))
+    assert [operator.meter.busy for operator in operators] == pytest.approx([1000.0, 3000.0])
+
+
+def test_the_text_is_a_loop_one_would_write() -> None:
+    """The generated function reads like the one in the module's documentation."""
+    nodes = [
+        operator.node
+        for operator in replicas((Kind.MAP, str), (Kind.FILTER, str), (Kind.SINK, str))
+    ]
+    assert [line.strip() for line in write_loop(nodes, measured=False).lines[7:15]] == [
+        "r1 = f0(r0)",
+        "if r1 is None:",
+        "n0 += 1",
+        "continue",
+        "if not f1(r1):",
+        "n1 += 1",
+        "continue",
+        "f2(r1)",
+    ]
