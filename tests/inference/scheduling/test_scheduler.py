@@ -10,7 +10,8 @@ import pytest
 from sage.errors import ConfigError, InferenceError
 from sage.inference.scheduling.decision import Dispatch, Reject
 from sage.inference.scheduling.instance import InstanceSpec, InstanceState
-from sage.inference.scheduling.policies.fifo import ArrivalOrder, LeastBusy
+from sage.inference.scheduling.policies.orderings import ArrivalOrder
+from sage.inference.scheduling.policies.placements import LeastBusy
 from sage.inference.scheduling.policy import Rank, SchedulingPolicy
 from sage.inference.scheduling.request import Kind, Request
 from sage.inference.scheduling.scheduler import Scheduler

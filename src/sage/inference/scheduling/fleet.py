@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sage.errors import InferenceError
+from sage.inference.scheduling.group import Group
 from sage.inference.scheduling.instance import InstanceSpec, InstanceState
-from sage.inference.scheduling.policy import Ordering
-from sage.inference.scheduling.queue import Group, RequestQueue
+from sage.inference.scheduling.queue import RequestQueue
 from sage.inference.scheduling.request import Kind, Request
 
 
@@ -22,6 +24,7 @@ class Fleet:
         self.instances: dict[str, InstanceState] = {}
         self.groups: dict[tuple[Kind, str], Group] = {}
         self.retired: list[InstanceState] = []
+        self._neighbours: dict[tuple[Kind, str], list[Group]] = {}
 
     def instance(self, instance_id: str) -> InstanceState:
         """Return one instance, or raise InferenceError naming those there are."""
@@ -40,18 +43,43 @@ class Fleet:
         keys = ((state.spec.kind, model) for model in state.spec.models)
         return [group for key in keys if (group := self.groups.get(key)) is not None]
 
-    def put(self, spec: InstanceSpec, ordering: Ordering) -> tuple[InstanceState, list[Group]]:
-        """Add or change an instance; return it, up, and the groups it has left, to be pruned."""
+    def neighbours(self, group: Group) -> list[Group]:
+        """Return the group and those that share an instance with it."""
+        if len(self.groups) == 1:
+            return [group]
+        found = self._neighbours.get((group.kind, group.model))
+        if found is None:
+            shared = [g for state in group.instances for g in self.groups_of(state)]
+            found = list({id(g): g for g in [group, *shared]}.values())
+            self._neighbours[group.kind, group.model] = found
+        return found
+
+    def put(
+        self, spec: InstanceSpec, queue: Callable[[], RequestQueue]
+    ) -> tuple[InstanceState, list[Group]]:
+        """Add or change an instance.
+
+        Args:
+            spec: what it is.
+            queue: makes the queue of a model that is new.
+
+        Returns:
+            It, up, and the groups it has left, to be pruned.
+        """
         state = self.instances.get(spec.id)
         left: list[Group] = []
         if state is None:
             state = self.instances[spec.id] = InstanceState(spec)
-            self._join(state, ordering)
+            self._join(state, queue)
         elif state.spec != spec:
             left = self._leave(state)
             state.spec = spec
-            self._join(state, ordering)
+            self._join(state, queue)
             left = [group for group in left if state not in group.instances]
+        if not state.up:
+            # It may have been restarted: what it had cached is gone.
+            state.prefixes.clear()
+            state.telemetry = None
         state.up, state.reason = True, ""
         return state, left
 
@@ -70,14 +98,16 @@ class Fleet:
         if not state.running and self.instances.get(state.spec.id) is not state:
             self.retired.remove(state)
 
-    def _join(self, state: InstanceState, ordering: Ordering) -> None:
+    def _join(self, state: InstanceState, queue: Callable[[], RequestQueue]) -> None:
+        self._neighbours.clear()
         for model in dict.fromkeys(state.spec.models):
             key = (state.spec.kind, model)
             if key not in self.groups:
-                self.groups[key] = Group(*key, RequestQueue(ordering))
+                self.groups[key] = Group(*key, queue())
             self.groups[key].instances.append(state)
 
     def _leave(self, state: InstanceState) -> list[Group]:
+        self._neighbours.clear()
         groups = self.groups_of(state)
         for group in groups:
             group.instances.remove(state)
@@ -88,6 +118,7 @@ class Fleet:
         for group in groups:
             if not group.instances:
                 del self.groups[group.kind, group.model]
+                self._neighbours.clear()
 
     def unknown_model(self, request: Request) -> str:
         """Say that nothing here serves the request's model, and what there is."""

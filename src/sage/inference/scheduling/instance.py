@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from sage.errors import ConfigError
-from sage.inference.scheduling.request import Kind
+from sage.inference.scheduling.latency import LatencyModel
+from sage.inference.scheduling.prefixes import PrefixIndex
+from sage.inference.scheduling.request import Kind, Request
+
+if TYPE_CHECKING:
+    from sage.inference.scheduling.entry import Entry
+
+_FRESH = 5.0
+_ANY = 1 << 62
+_FULL = 0.95
+_KNOWN_FOR = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,15 +29,23 @@ class InstanceSpec:
         kind: what it serves.
         models: the model names it answers to; at least one.
         max_requests: how many requests it may hold at once; the rest wait in the scheduler.
+        max_tokens: how many tokens, prompts and expected outputs together, it may hold at once;
+            None for no limit. A request above it alone is served alone.
+        chunk_tokens: prompt tokens one of its steps carries (vLLM's max_num_batched_tokens); a
+            policy that paces keeps about half of that waiting there.
+        cost: what it costs to use, in any unit that is the same for all.
 
     Raises:
-        ConfigError: an empty id, no model, one named twice, or a limit below one.
+        ConfigError: an empty id, no model, one named twice, a limit below one, a negative cost.
     """
 
     id: str
     kind: Kind
     models: tuple[str, ...]
     max_requests: int = 256
+    max_tokens: int | None = None
+    chunk_tokens: int = 8192
+    cost: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.id:
@@ -34,10 +54,29 @@ class InstanceSpec:
             raise ConfigError(f"instance {self.id!r} needs model names; it has {self.models!r}")
         if len(set(self.models)) < len(self.models):
             raise ConfigError(f"instance {self.id!r} names a model twice: {self.models!r}")
-        if self.max_requests < 1:
-            raise ConfigError(
-                f"instance {self.id!r}: max_requests is {self.max_requests}; it must be at least 1"
-            )
+        for name in ("max_requests", "max_tokens", "chunk_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"instance {self.id!r}: {name} is {value}; it must be at least 1")
+        if not self.cost >= 0.0:
+            raise ConfigError(f"instance {self.id!r}: cost is {self.cost}; it must be at least 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """What an engine last said of itself.
+
+    Attributes:
+        at: when, in seconds of the caller's clock.
+        foreign: requests it held then that this scheduler had not given it.
+        waiting: requests in its own queue.
+        kv_used: share of its KV cache in use, 0 to 1.
+    """
+
+    at: float
+    foreign: int
+    waiting: int
+    kv_used: float
 
 
 @dataclass(slots=True, eq=False)
@@ -52,6 +91,13 @@ class InstanceState:
         reason: why it is down; empty while it is up.
         running: ids of the requests it holds.
         last_dispatch: number of the scheduler's dispatch that last went here; 0 for never.
+        tokens: prompt and expected output tokens of what it holds.
+        prefill: prompt tokens given to it that are not prefilled yet, as far as is known.
+        prefilling: requests whose prompts are counted in ``prefill``, with the time by which
+            each is taken for prefilled when no first token is seen; oldest first.
+        latency: what is learned of its speed.
+        prefixes: what it has likely cached.
+        telemetry: what it last said of itself; None when it never has.
     """
 
     spec: InstanceSpec
@@ -63,8 +109,65 @@ class InstanceState:
     failed: int = 0
     cancelled: int = 0
     last_dispatch: int = 0
+    tokens: int = 0
+    prefill: int = 0
+    prefilling: deque[tuple[float, Entry]] = field(default_factory=deque)
+    latency: LatencyModel = field(default_factory=LatencyModel)
+    prefixes: PrefixIndex = field(default_factory=PrefixIndex)
+    telemetry: Telemetry | None = None
 
     @property
     def open(self) -> bool:
         """Whether it is up and holds fewer requests than it may."""
         return self.up and len(self.running) < self.spec.max_requests
+
+    def batch(self, now: float) -> int:
+        """Return how many requests it runs, those of others too where it has told of them."""
+        seen = self.telemetry
+        if seen is None or now - seen.at > _FRESH:
+            return len(self.running)
+        return len(self.running) + seen.foreign
+
+    def fits(self, tokens: int) -> bool:
+        """Whether its token limit has room for that many more; an idle one takes any request."""
+        limit = self.spec.max_tokens
+        return limit is None or not self.running or self.tokens + tokens <= limit
+
+    def prefill_room(self, now: float) -> int:
+        """Return how many prompt tokens a policy that paces may still send here.
+
+        That is what is left of half a chunk of waiting prefill. Without any waiting there is
+        room for a prompt of any length. An engine that queues by itself for want of KV cache is
+        left alone for as long as it holds anything of ours.
+        """
+        seen = self.telemetry
+        if (
+            seen is not None
+            and self.running
+            and seen.waiting
+            and seen.kv_used >= _FULL
+            and now - seen.at <= _FRESH
+        ):
+            return 0
+        if self.prefilling:
+            self.settle(now)
+        return self.spec.chunk_tokens // 2 - self.prefill if self.prefill else _ANY
+
+    def settle(self, now: float) -> None:
+        """Take prompts for prefilled whose time is over, and drop those known to be."""
+        queue = self.prefilling
+        while queue and (queue[0][0] <= now or not queue[0][1].prefill):
+            entry = queue.popleft()[1]
+            self.prefill -= entry.prefill
+            entry.prefill = 0
+
+    def uncached(self, request: Request, tokens: int) -> int:
+        """Return how many of a request's prompt tokens it likely has to prefill, at least 1."""
+        prefix = request.prefix
+        if prefix and (hit := self.prefixes.matched(prefix)):
+            tokens -= tokens * hit // len(prefix)
+        return tokens if tokens > 0 else 1
+
+    def speed_known(self, now: float) -> bool:
+        """Whether its latency model is both ready and recent enough to be compared by."""
+        return self.latency.ready and now - self.latency.updated <= _KNOWN_FOR

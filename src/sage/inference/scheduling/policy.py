@@ -13,7 +13,7 @@ from typing import Protocol
 
 from sage.errors import ConfigError, UnknownKeyError
 from sage.inference.scheduling.instance import InstanceState
-from sage.inference.scheduling.request import Request
+from sage.inference.scheduling.request import SLO, Request
 
 Rank = tuple[float, ...]
 """Sort key among waiting requests: the smallest goes first, and equals go as they arrived."""
@@ -47,13 +47,86 @@ class Placement(Protocol):
         ...
 
 
+class View(Protocol):
+    """What a policy may ask of the scheduler it works for."""
+
+    @property
+    def seed(self) -> int:
+        """What a policy's random choices start from."""
+        ...
+
+    def slo(self, request: Request) -> SLO | None:
+        """Return what the request must meet: its own SLO, its class's, or its tenant's."""
+        ...
+
+    def prompt(self, request: Request) -> int:
+        """Return the request's prompt tokens, corrected by what engines have reported."""
+        ...
+
+    def latest_start(self, request: Request, now: float) -> float:
+        """Return when it must be dispatched at the latest to meet its SLO; infinite without one.
+
+        That is its deadline less the predicted time to its first token at the fastest instance,
+        times the measured P95 of that prediction's error.
+        """
+        ...
+
+    def pressure(self) -> float:
+        """Return waiting requests over the slots of the instances that are up."""
+        ...
+
+    def attainment(self, now: float) -> float | None:
+        """Return the share of the latest requests that met their SLO; None without any lately."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """How a request was served.
+
+    Attributes:
+        request: which.
+        ttft: seconds from dispatch to its first token; None where it was not streamed.
+        seconds: from dispatch to its end.
+        tokens: generated; 0 when not known.
+    """
+
+    request: Request
+    ttft: float | None
+    seconds: float
+    tokens: int
+
+
 @dataclass(frozen=True, slots=True)
 class SchedulingPolicy:
-    """An ordering and a placement under one name."""
+    """An ordering and a placement under one name, and what the scheduler does for them.
+
+    Attributes:
+        name: what users write.
+        ordering: decides who goes next.
+        placement: decides where to.
+        paced: whether prompts are held back from an instance with half a chunk to prefill.
+        fair: whether tenants take turns by the tokens they were served. They do under every
+            policy once the scheduler was given tenants.
+        sheds: whether requests that cannot meet their deadline are rejected, and a full queue
+            drops the hopeless and the low in priority for a newcomer.
+        reserved: share of an instance's slots that a request may not take, 0 to 1.
+        bind: called once with the view, before anything else.
+        review: called about once a second; True when the ordering has changed its mind, so
+            that those who wait are ranked again.
+        completed: called with each request served.
+    """
 
     name: str
     ordering: Ordering
     placement: Placement
+    paced: bool = False
+    fair: bool = False
+    sheds: bool = False
+    reserved: Callable[[Request], float] | None = None
+    bind: Callable[[View], None] | None = None
+    review: Callable[[float], bool] | None = None
+    completed: Callable[[InstanceState, Completion], None] | None = None
 
 
 PolicyFactory = Callable[[], SchedulingPolicy]

@@ -3,139 +3,158 @@
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
-from sage.inference.scheduling.instance import InstanceState
+from sage.inference.scheduling.entry import Entry
 from sage.inference.scheduling.policy import Ordering, Rank
-from sage.inference.scheduling.request import Kind, Request
+from sage.inference.scheduling.tenants import TokenCounters
+
+Head = tuple[Rank, int, Entry]
+"""Rank, order of acceptance, and the entry they belong to."""
+
+_MOST_RANKED = 16
 
 
-@dataclass(slots=True, eq=False)
-class Entry:
-    """A request between its acceptance and its end.
-
-    Attributes:
-        request: what was accepted.
-        order: number of its acceptance, which breaks ties of rank.
-        group: the queue it belongs to.
-        instance: where it runs; None while it waits.
-        waiting: whether it is in its group's queue.
-        tried: ids of the instances that could not be reached with it.
-        first_token: when its first token came, in seconds of the caller's clock.
-        tokens: how many tokens have been reported for it.
-    """
-
-    request: Request
-    order: int
-    group: Group
-    instance: InstanceState | None = None
-    waiting: bool = False
-    tried: tuple[str, ...] = ()
-    first_token: float | None = None
-    tokens: int = 0
-
-
-@dataclass(slots=True)
 class RequestQueue:
-    """A heap by (rank, order of acceptance): push, pop and remove are O(log n).
+    """A queue by (rank, order of acceptance): push, pop and remove are O(log n).
 
-    A removed request stays in the heap as a husk until it surfaces or husks are the majority.
+    With token counters there is a lane for each tenant, and among lanes whose heads are of the
+    same level (the first number of their ranks) the tenant served least goes first.
+
+    A removed request stays as a husk until it surfaces or husks are the majority.
+
+    Args:
+        ordering: ranks the requests.
+        counters: what tenants were served; None for one lane.
     """
 
-    ordering: Ordering
-    _heap: list[tuple[Rank, int, Entry]] = field(default_factory=list)
-    _live: int = 0
+    def __init__(self, ordering: Ordering, counters: TokenCounters | None = None) -> None:
+        self.ordering = ordering
+        self._counters = counters
+        self._lanes: dict[str, _Lane] = {}
+        self._top: list[tuple[tuple[float, float], int, _Lane]] = []
+        self._created = 0
+        self._ages: deque[Entry] = deque()
+        self._live = 0
 
     def __len__(self) -> int:
         return self._live
 
     def __iter__(self) -> Iterator[Entry]:
-        """Yield the waiting entries, in no order."""
-        return (entry for _, _, entry in self._heap if entry.waiting)
+        """Yield the waiting entries in order of acceptance."""
+        return (entry for entry in self._ages if entry.waiting)
 
     def push(self, entry: Entry, now: float) -> None:
         """Let the entry wait."""
         entry.waiting = True
         self._live += 1
-        rank = self.ordering.rank(entry.request, now)
-        heapq.heappush(self._heap, (rank, entry.order, entry))
+        self._ages.append(entry)
+        lane = self._lane(entry)
+        heapq.heappush(lane.heap, (self.ordering.rank(entry.request, now), entry.order, entry))
+        lane.live += 1
+        if self._counters is not None:
+            self._offer(lane, self._counters)
 
-    def peek(self, now: float) -> tuple[Rank, int, Entry] | None:
+    def peek(self, now: float) -> Head | None:
         """Return the entry that goes next with its rank and order, or None when none waits."""
-        heap = self._heap
-        while heap:
-            rank, order, entry = heap[0]
-            if not entry.waiting:
-                heapq.heappop(heap)
-                continue
-            fresh = self.ordering.rank(entry.request, now)
-            if fresh <= rank:
-                return heap[0]
-            heapq.heapreplace(heap, (fresh, order, entry))
+        if self._counters is not None:
+            return self._peek_lanes(now, self._counters)
+        for lane in self._lanes.values():
+            return lane.peek(self.ordering, now)
+        return None
+
+    def oldest(self) -> Entry | None:
+        """Return the entry that was accepted first."""
+        ages = self._ages
+        while ages:
+            if ages[0].waiting:
+                return ages[0]
+            ages.popleft()
         return None
 
     def remove(self, entry: Entry) -> None:
         """Take a waiting entry out."""
         entry.waiting = False
         self._live -= 1
-        if len(self._heap) > 32 and self._live * 2 < len(self._heap):
-            self._heap = [item for item in self._heap if item[2].waiting]
-            heapq.heapify(self._heap)
+        lane = self._lane(entry)
+        lane.live -= 1
+        if not lane.live:
+            lane.key = None
+            del self._lanes[lane.name]
+        else:
+            lane.compact()
+        if len(self._ages) > 32 and self._live * 2 < len(self._ages):
+            self._ages = deque(entry for entry in self._ages if entry.waiting)
 
-    def reordered(self, ordering: Ordering, now: float) -> RequestQueue:
-        """Return a queue of the same entries under another ordering."""
-        queue = RequestQueue(ordering)
-        for entry in self:
-            queue.push(entry, now)
-        return queue
+    def _lane(self, entry: Entry) -> _Lane:
+        name = "" if self._counters is None else entry.request.tenant
+        lane = self._lanes.get(name)
+        if lane is None:
+            self._created += 1
+            lane = self._lanes[name] = _Lane(name, self._created)
+        return lane
+
+    def _offer(self, lane: _Lane, counters: TokenCounters) -> None:
+        """Let the lanes' heap know the lane by a key no larger than the one it has now."""
+        key = _level(lane.heap[0][0]), counters.counter(lane.name)
+        if lane.key is None or key < lane.key:
+            lane.key = key
+            heapq.heappush(self._top, (key, lane.number, lane))
+            if len(self._top) > 32 + 2 * len(self._lanes):
+                self._top = [(x.key, x.number, x) for x in self._lanes.values() if x.key]
+                heapq.heapify(self._top)
+
+    def _peek_lanes(self, now: float, counters: TokenCounters) -> Head | None:
+        top = self._top
+        while top:
+            key, number, lane = top[0]
+            head = lane.peek(self.ordering, now) if lane.key == key else None
+            if head is None:
+                heapq.heappop(top)
+                continue
+            current = _level(head[0]), counters.counter(lane.name)
+            if current <= key:
+                return head
+            lane.key = current
+            heapq.heapreplace(top, (current, number, lane))
+        return None
 
 
-@dataclass(slots=True, eq=False)
-class Group:
-    """One (kind, model): the instances that serve it and the requests that wait for them.
+class _Lane:
+    """The waiting requests of one tenant."""
 
-    Attributes:
-        kind: what it serves.
-        model: the model's served name.
-        queue: requests that wait for a slot.
-        retries: requests that wait for an instance they have not tried; few, and served first.
-        instances: those that serve the model, up or down.
-        interval: smoothed seconds between two completions; 0 until two are known.
-        last_end: when a request of the group last ended.
-    """
+    __slots__ = ("heap", "key", "live", "name", "number")
 
-    kind: Kind
-    model: str
-    queue: RequestQueue
-    retries: list[Entry] = field(default_factory=list)
-    instances: list[InstanceState] = field(default_factory=list)
-    interval: float = 0.0
-    last_end: float | None = None
+    def __init__(self, name: str, number: int) -> None:
+        self.name = name
+        self.number = number
+        self.heap: list[Head] = []
+        self.live = 0
+        self.key: tuple[float, float] | None = None
 
-    @property
-    def up(self) -> bool:
-        """Whether any of its instances is up."""
-        return any(state.up for state in self.instances)
+    def peek(self, ordering: Ordering, now: float) -> Head | None:
+        """Return the head, ranked afresh; past 16 whose ranks have grown, the one then first."""
+        heap = self.heap
+        left = _MOST_RANKED
+        while heap:
+            rank, order, entry = heap[0]
+            if not entry.waiting:
+                heapq.heappop(heap)
+                continue
+            fresh = ordering.rank(entry.request, now)
+            if fresh <= rank or not left:
+                return heap[0]
+            left -= 1
+            heapq.heapreplace(heap, (fresh, order, entry))
+        return None
 
-    @property
-    def waiting(self) -> int:
-        """How many requests wait."""
-        return len(self.queue) + len(self.retries)
+    def compact(self) -> None:
+        """Drop the husks when they are the majority."""
+        if len(self.heap) > 32 and self.live * 2 < len(self.heap):
+            self.heap = [item for item in self.heap if item[2].waiting]
+            heapq.heapify(self.heap)
 
-    def open_instances(self, tried: tuple[str, ...] = ()) -> list[InstanceState]:
-        """Return the instances with a free slot, without those tried already."""
-        if tried:
-            return [s for s in self.instances if s.open and s.spec.id not in tried]
-        return [s for s in self.instances if s.up and len(s.running) < s.spec.max_requests]
 
-    def ended(self, now: float) -> None:
-        """Learn from one more completion how fast the group serves."""
-        if self.last_end is not None:
-            gap = now - self.last_end
-            self.interval = gap if self.interval == 0.0 else 0.9 * self.interval + 0.1 * gap
-        self.last_end = now
-
-    def retry_after(self) -> float:
-        """Seconds until the queue that stands now will likely have been served, 1 to 60."""
-        return min(60.0, max(1.0, self.waiting * self.interval))
+def _level(rank: Rank) -> float:
+    return rank[0] if rank else 0.0

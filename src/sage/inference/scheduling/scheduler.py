@@ -6,81 +6,104 @@ caller uses, and the same events always give the same decisions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
 
 from sage.errors import ConfigError, InferenceError
-from sage.inference.scheduling.decision import Decision, Dispatch, Reject
+from sage.inference.scheduling import policies
+from sage.inference.scheduling.accounts import Accounts
+from sage.inference.scheduling.checks import broken_sums
+from sage.inference.scheduling.decision import Decision, Reject
+from sage.inference.scheduling.dispatcher import Dispatcher
+from sage.inference.scheduling.entry import Entry
+from sage.inference.scheduling.estimators import TokenEstimator
 from sage.inference.scheduling.fleet import Fleet
-from sage.inference.scheduling.instance import InstanceSpec, InstanceState
-from sage.inference.scheduling.policies.fifo import fifo_policy
-from sage.inference.scheduling.policy import SchedulingPolicy
-from sage.inference.scheduling.queue import Entry, Group
-from sage.inference.scheduling.request import Kind, Request
+from sage.inference.scheduling.forecast import Forecast
+from sage.inference.scheduling.group import Group
+from sage.inference.scheduling.instance import InstanceSpec, InstanceState, Telemetry
+from sage.inference.scheduling.ledger import Counts, Ledger
+from sage.inference.scheduling.policy import Completion, SchedulingPolicy, make_policy
+from sage.inference.scheduling.report import describe
+from sage.inference.scheduling.request import SLO, Kind, Request
+from sage.inference.scheduling.statistics import Statistics
+from sage.inference.scheduling.tenants import Tenant, TokenCounters
 
-
-@dataclass(slots=True)
-class Counts:
-    """What became of the requests submitted so far.
-
-    submitted = rejected + done + failed + cancelled + queued + in_flight, always.
-
-    Attributes:
-        retried: attempts that were taken from one instance to another; no request is counted
-            twice for it, but each attempt is counted at its instance.
-    """
-
-    submitted: int = 0
-    rejected: int = 0
-    done: int = 0
-    failed: int = 0
-    cancelled: int = 0
-    queued: int = 0
-    in_flight: int = 0
-    retried: int = 0
-
-    @property
-    def accepted(self) -> int:
-        """Requests that were not refused."""
-        return self.submitted - self.rejected
+_REVIEW = 1.0
 
 
 class Scheduler:
     """Decides which request goes to which instance, and when.
 
     Args:
-        policy: order and placement; first come, first served on the least busy by default.
+        policy: order and placement, or the name of a registered policy; first come, first served
+            on the least busy by default.
         max_queued: how many requests of one model may wait; more are rejected with 429.
         down_retry_after: seconds named to callers whose model has no instance up.
+        max_wait: seconds after which a waiting request is dispatched for its age: while there
+            are such, one in eight dispatches of its model goes to the oldest of them.
+        slo_classes: what the requests of a class must meet, by class name ("llm" and
+            "embedding" for those that name none).
+        tenants: by name, their weights alone or with an SLO. When given, tenants take turns by
+            the tokens they were served under every policy.
+        seed: of a policy's random choices.
 
     Every event returns the decisions it brings about, in the order they are to be carried out.
+
+    Raises:
+        ConfigError: a limit out of range.
+        UnknownKeyError: no policy of that name.
     """
 
     def __init__(
         self,
-        policy: SchedulingPolicy | None = None,
+        policy: SchedulingPolicy | str | None = None,
         *,
         max_queued: int = 1024,
         down_retry_after: float = 5.0,
+        max_wait: float = 30.0,
+        slo_classes: Mapping[str, SLO] | None = None,
+        tenants: Mapping[str, Tenant | float] | None = None,
+        seed: int = 0,
     ) -> None:
         if max_queued < 0:
             raise ConfigError(f"max_queued is {max_queued}; it must be at least 0")
-        self._policy = policy or fifo_policy()
+        if not max_wait >= 0.0:
+            raise ConfigError(f"max_wait is {max_wait} s; it must be at least 0")
         self._max_queued = max_queued
         self._down_retry_after = down_retry_after
-        self._entries: dict[int, Entry] = {}
         self._fleet = Fleet()
+        self._statistics = Statistics()
+        counters = TokenCounters(tenants)
+        estimator = TokenEstimator()
+        self._accounts = Accounts(estimator, counters)
+        forecast = Forecast(
+            self._fleet,
+            estimator,
+            counters,
+            self._statistics,
+            slo_classes=slo_classes or {},
+            seed=seed,
+        )
+        self._ledger = Ledger(forecast, self._statistics)
+        self._entries = self._ledger.entries
         self._order = 0
-        self._dispatches = 0
-        self._queued = 0
-        self._counts = Counts()
+        self._reviewed = float("-inf")
+        self._dispatcher = Dispatcher(
+            self._fleet,
+            self._accounts,
+            forecast,
+            counters,
+            policy=_policy(policy),
+            max_wait=max_wait,
+        )
 
     # What there is
 
     @property
     def policy(self) -> SchedulingPolicy:
         """The policy in force."""
-        return self._policy
+        return self._dispatcher.policy
 
     def instances(self) -> list[InstanceState]:
         """Return the instances as they were added; read them, do not change them."""
@@ -96,17 +119,44 @@ class Scheduler:
 
     def counts(self) -> Counts:
         """Return a copy of the counts."""
-        c = self._counts
-        return Counts(
-            c.submitted,
-            c.rejected,
-            c.done,
-            c.failed,
-            c.cancelled,
-            self._queued,
-            len(self._entries) - self._queued,
-            c.retried,
+        queued = self._dispatcher.queued
+        return replace(
+            self._ledger.counts,
+            queued=queued,
+            in_flight=len(self._entries) - queued,
+            retried=self._dispatcher.retried,
         )
+
+    def stats(self, now: float) -> dict[str, Any]:
+        """Return figures by class, instance and model; see ``report.describe``."""
+        return describe(
+            self._fleet,
+            self._statistics,
+            self._entries,
+            now,
+            policy=self.policy.name,
+            counts=self.counts(),
+        )
+
+    def waiting(self, request_id: int) -> bool:
+        """Whether the request is queued, so it has no instance."""
+        entry = self._entries.get(request_id)
+        return entry is not None and entry.instance is None
+
+    def next_wake(self, now: float) -> float | None:
+        """Return when a tick may bring about something by itself; None when nothing waits.
+
+        Callers that tick a few times a second may ignore it; a simulator need not tick between.
+        """
+        if not self._dispatcher.queued:
+            return None
+        times = [
+            state.prefilling[0][0]
+            for state in self._fleet.instances.values()
+            if state.prefilling and self.policy.paced
+        ]
+        times += [t for g in self._fleet.groups.values() if (t := g.door.next_time()) is not None]
+        return max(now, min(times)) if times else None
 
     # Requests
 
@@ -118,49 +168,52 @@ class Scheduler:
         """
         if request.id in self._entries:
             raise InferenceError(f"request {request.id} was submitted before and has not ended")
-        self._counts.submitted += 1
+        self._ledger.counts.submitted += 1
         group = self._fleet.groups.get((request.kind, request.model))
         if group is None or not group.instances:
-            return [self._refuse(request, 404, self._fleet.unknown_model(request))]
+            # Its class stays unmeasured: a name that nobody serves is the caller's mistake.
+            self._ledger.counts.rejected += 1
+            return [Reject(request.id, 404, self._fleet.unknown_model(request))]
         self._order += 1
         entry = Entry(request, self._order, group)
+        self._accounts.arrives(entry)
         if not group.waiting:
-            instances = group.open_instances()
-            if instances:
-                chosen = self._policy.placement.choose(request, instances, now)
+            if not group.up:
+                reason = self._fleet.none_up(group)
+                return [self._ledger.refuse(entry, 503, reason, self._down_retry_after, now)]
+            if not self._dispatcher.contended(group):
+                chosen = self._dispatcher.choose(entry, now)
                 if chosen is not None:
                     self._entries[request.id] = entry
-                    return [self._dispatch(entry, chosen)]
-            elif not group.up:
-                return [
-                    self._refuse(request, 503, self._fleet.none_up(group), self._down_retry_after)
-                ]
-        if group.waiting >= self._max_queued:
-            reason = (
-                f"{group.waiting} requests wait for {request.model!r} already, "
-                "which is the limit; try again later"
-            )
-            return [self._refuse(request, 429, reason, group.retry_after())]
-        self._entries[request.id] = entry
-        group.queue.push(entry, now)
-        self._queued += 1
-        return self._drain((group,), now)
+                    return [self._dispatcher.dispatch(entry, chosen, now, waited=False)]
+        return self._hold(entry, now)
 
     def finished(self, request_id: int, now: float) -> list[Decision]:
         """A running request was served."""
-        entry = self._running(request_id)
-        self._counts.done += 1
-        state = self._release(entry)
+        entry = self._ledger.running(request_id)
+        state = entry.instance
+        assert state is not None
+        self._accounts.learn(entry, state, now)
+        self._ledger.served(entry, now)
         state.done += 1
+        completed = self.policy.completed
+        if completed is not None:
+            first = entry.first_token
+            ttft = None if first is None else first - entry.dispatched
+            seconds = now - entry.dispatched
+            completed(state, Completion(entry.request, ttft, seconds, entry.tokens))
+        self._release(entry, state)
         entry.group.ended(now)
         return self._slot_freed(state, now)
 
     def failed(self, request_id: int, now: float) -> list[Decision]:
         """A running request failed at its instance and will not be tried again."""
-        entry = self._running(request_id)
-        self._counts.failed += 1
-        state = self._release(entry)
+        entry = self._ledger.running(request_id)
+        state = entry.instance
+        assert state is not None
+        self._ledger.fail(entry, now)
         state.failed += 1
+        self._release(entry, state)
         return self._slot_freed(state, now)
 
     def undelivered(self, request_id: int, now: float) -> list[Decision]:
@@ -169,12 +222,21 @@ class Scheduler:
         It is dispatched again, waits for a slot on an untried instance, or is rejected with 502
         (and counted as failed) when no untried instance is up.
         """
-        entry = self._running(request_id)
-        state = self._release(entry)
+        entry = self._ledger.running(request_id)
+        state = entry.instance
+        assert state is not None
         state.failed += 1
+        self._release(entry, state)
+        self._accounts.undo(entry, state, fair=self._dispatcher.fair)
         entry.instance = None
         entry.tried = (*entry.tried, state.spec.id)
-        decisions = self._retry(entry, now)
+        decisions: list[Decision] = []
+        if _has_untried(entry):
+            self._entries[request_id] = entry
+            dispatch = self._dispatcher.retry(entry, now)
+            decisions += [] if dispatch is None else [dispatch]
+        else:
+            decisions.append(self._ledger.give_up(entry, now))
         return decisions + self._slot_freed(state, now)
 
     def cancel(self, request_id: int, now: float) -> list[Decision]:
@@ -182,208 +244,182 @@ class Scheduler:
         entry = self._entries.get(request_id)
         if entry is None:
             raise InferenceError(f"request {request_id} is neither queued nor running")
-        self._counts.cancelled += 1
-        if entry.instance is None:
-            self._unqueue(entry)
+        self._ledger.cancel(entry)
+        state = entry.instance
+        if state is None:
+            self._dispatcher.unqueue(entry)
             del self._entries[request_id]
-            return []
-        state = self._release(entry)
+            # Those behind it may fit where it did not.
+            return self._drain(self._fleet.neighbours(entry.group), now)
         state.cancelled += 1
+        self._release(entry, state)
         return self._slot_freed(state, now)
-
-    def waiting(self, request_id: int) -> bool:
-        """Whether the request is queued, so it has no instance."""
-        entry = self._entries.get(request_id)
-        return entry is not None and entry.instance is None
 
     def first_token(self, request_id: int, now: float) -> list[Decision]:
         """A running request's first token came."""
-        entry = self._running(request_id)
-        if entry.first_token is None:
-            entry.first_token = now
-        return []
+        entry = self._ledger.running(request_id)
+        state = entry.instance
+        if entry.first_token is not None or state is None:
+            return []
+        self._accounts.first_token(entry, state, now)
+        return self._slot_freed(state, now) if self.policy.paced else []
 
     def tokens(self, request_id: int, n: int, now: float) -> list[Decision]:  # noqa: ARG002 - events carry now
         """A running request generated ``n`` more tokens."""
-        self._running(request_id).tokens += n
+        self._ledger.running(request_id).tokens += n
+        return []
+
+    def usage(
+        self,
+        request_id: int,
+        prompt_tokens: int,
+        completion_tokens: int,
+        now: float,  # noqa: ARG002 - events carry now
+    ) -> list[Decision]:
+        """An engine has counted a running request's tokens; comes before ``finished``.
+
+        Args:
+            request_id: which.
+            prompt_tokens: of its prompt; 0 when not told.
+            completion_tokens: generated; 0 for embeddings and when not told.
+            now: seconds of the caller's clock.
+        """
+        entry = self._ledger.running(request_id)
+        fair = self._dispatcher.fair
+        self._accounts.usage(entry, prompt_tokens, completion_tokens, fair=fair)
         return []
 
     # Instances
 
     def instance_up(self, spec: InstanceSpec, now: float) -> list[Decision]:
-        """An instance is new, is back, or has changed its models or limit."""
-        state, left = self._fleet.put(spec, self._policy.ordering)
-        return self._abandon(left) + self._drain(self._fleet.groups_of(state), now)
+        """An instance is new, is back, or has changed its models or limits."""
+        state, left = self._fleet.put(spec, self._dispatcher.new_queue)
+        self._dispatcher.limits_changed()
+        return self._abandon(left, now) + self._drain(self._fleet.groups_of(state), now)
 
-    def instance_down(self, instance_id: str, now: float, reason: str) -> list[Decision]:  # noqa: ARG002 - events carry now
+    def instance_down(self, instance_id: str, now: float, reason: str) -> list[Decision]:
         """An instance takes no more work; what it runs is reported on its own.
 
         Requests that wait for a model with no instance left up are rejected with 503.
         """
         state = self.instance(instance_id)
         state.up, state.reason = False, reason
-        return self._abandon(self._fleet.groups_of(state))
+        return self._abandon(self._fleet.groups_of(state), now)
 
-    def instance_removed(self, instance_id: str, now: float) -> list[Decision]:  # noqa: ARG002 - events carry now
+    def instance_removed(self, instance_id: str, now: float) -> list[Decision]:
         """An instance is gone for good; what it still runs is reported on its own."""
-        return self._abandon(self._fleet.remove(instance_id))
+        left = self._fleet.remove(instance_id)
+        self._statistics.instances.pop(instance_id, None)
+        self._dispatcher.limits_changed()
+        return self._abandon(left, now)
 
-    def set_policy(self, policy: SchedulingPolicy, now: float) -> list[Decision]:
+    def telemetry(
+        self, instance_id: str, now: float, *, running: int, waiting: int, kv_used: float
+    ) -> list[Decision]:
+        """An engine tells of itself; for 5 s that adds to what the scheduler counts itself.
+
+        Args:
+            instance_id: which; InferenceError when there is none by that id.
+            now: seconds of the caller's clock.
+            running: requests it computes.
+            waiting: requests in its own queue.
+            kv_used: share of its KV cache in use, 0 to 1.
+        """
+        state = self.instance(instance_id)
+        foreign = max(0, running + waiting - len(state.running))
+        state.telemetry = Telemetry(now, foreign, waiting, kv_used)
+        return self._slot_freed(state, now)
+
+    # Time and policy
+
+    def set_policy(self, policy: SchedulingPolicy | str, now: float) -> list[Decision]:
         """Another policy rules from now on, for those that wait too."""
-        self._policy = policy
-        for group in self._fleet.groups.values():
-            group.queue = group.queue.reordered(policy.ordering, now)
-        return self.tick(now)
-
-    def tick(self, now: float) -> list[Decision]:
-        """Time has passed: place what a policy held back."""
-        if not self._queued:
-            return []
+        self._dispatcher.use(_policy(policy), now)
         return self._drain(tuple(self._fleet.groups.values()), now)
 
-    # Placing
+    def tick(self, now: float) -> list[Decision]:
+        """Time has passed: place what was held back, turn away what has become hopeless."""
+        review = self.policy.review
+        if review is not None and now - self._reviewed >= _REVIEW:
+            self._reviewed = now
+            if review(now):
+                self._dispatcher.rank_again(now)
+        return self._drain(tuple(self._fleet.groups.values()), now)
 
-    def _dispatch(self, entry: Entry, state: InstanceState) -> Dispatch:
-        self._dispatches += 1
-        state.last_dispatch = self._dispatches
-        state.dispatched += 1
-        state.running.add(entry.request.id)
-        entry.instance = state
-        return Dispatch(entry.request.id, state.spec.id)
+    # Holding and letting go
 
-    def _slot_freed(self, state: InstanceState, now: float) -> list[Decision]:
-        if not self._queued:
-            return []
-        return self._drain(self._fleet.groups_of(state), now)
-
-    def _drain(self, groups: Iterable[Group], now: float) -> list[Decision]:
+    def _hold(self, entry: Entry, now: float) -> list[Decision]:
         decisions: list[Decision] = []
-        served = [group for group in groups if group.waiting]
-        for group in served:
-            decisions += self._drain_retries(group)
-        while served:
-            heads = [(head, g) for g in served if (head := g.queue.peek(now)) is not None]
-            if not heads:
-                break
-            (_, _, entry), group = min(heads, key=lambda item: item[0][:2])
-            instances = group.open_instances()
-            chosen = (
-                self._policy.placement.choose(entry.request, instances, now) if instances else None
-            )
-            if chosen is None:
-                served.remove(group)
-                continue
-            self._unqueue(entry)
-            decisions.append(self._dispatch(entry, chosen))
-        return decisions
-
-    def _drain_retries(self, group: Group) -> list[Decision]:
-        decisions: list[Decision] = []
-        for entry in list(group.retries):
-            instances = group.open_instances(entry.tried)
-            if instances:
-                self._unqueue(entry)
-                self._counts.retried += 1
-                decisions.append(self._dispatch(entry, least_recent(instances)))
-        return decisions
-
-    def _retry(self, entry: Entry, now: float) -> list[Decision]:
         group = entry.group
-        if not _has_untried(entry):
-            return [self._give_up(entry)]
+        if group.waiting >= self._max_queued:
+            reason = (
+                f"{group.waiting} requests wait for {group.model!r} already, "
+                "which is the limit; try again later"
+            )
+            leaves = entry
+            if self.policy.sheds:
+                leaves = group.door.gives_way(entry.request.priority) or entry
+            if leaves is entry:
+                return [self._ledger.refuse(entry, 429, reason, group.retry_after(), now)]
+            self._dispatcher.unqueue(leaves)
+            reason = "it gave way in a full queue to a request that is more urgent"
+            decisions.append(self._ledger.refuse(leaves, 429, reason, group.retry_after(), now))
         self._entries[entry.request.id] = entry
-        instances = group.open_instances(entry.tried)
-        if instances:
-            chosen = self._policy.placement.choose(entry.request, instances, now)
-            self._counts.retried += 1
-            return [self._dispatch(entry, chosen or least_recent(instances))]
-        group.retries.append(entry)
-        self._queued += 1
-        return []
+        self._dispatcher.enqueue(entry, now)
+        return decisions + self._drain(self._fleet.neighbours(group), now)
 
-    # Bookkeeping
-
-    def _running(self, request_id: int) -> Entry:
-        entry = self._entries.get(request_id)
-        if entry is None or entry.instance is None:
-            raise InferenceError(f"request {request_id} is not running")
-        return entry
-
-    def _release(self, entry: Entry) -> InstanceState:
-        state = entry.instance
-        assert state is not None
+    def _release(self, entry: Entry, state: InstanceState) -> None:
         del self._entries[entry.request.id]
         self._fleet.release(state, entry.request.id)
-        return state
+        self._accounts.release(entry, state)
 
-    def _unqueue(self, entry: Entry) -> None:
-        if entry.waiting:
-            entry.group.queue.remove(entry)
-        else:
-            entry.group.retries.remove(entry)
-        self._queued -= 1
+    def _slot_freed(self, state: InstanceState, now: float) -> list[Decision]:
+        if not self._dispatcher.queued:
+            return []
+        return self._drain(self._fleet.groups_of(state), now, state)
 
-    # Refusing
+    def _drain(
+        self, groups: Iterable[Group], now: float, freed: InstanceState | None = None
+    ) -> list[Decision]:
+        if not self._dispatcher.queued:
+            return []
+        decisions: list[Decision] = []
+        if self.policy.sheds:
+            for group in groups:
+                for entry in group.door.useless(now):
+                    self._dispatcher.unqueue(entry)
+                    reason = "it cannot meet its deadline any longer"
+                    retry_after = group.retry_after()
+                    decisions.append(self._ledger.refuse(entry, 429, reason, retry_after, now))
+        # Whoever is behind one that was turned away may fit anywhere.
+        return decisions + self._dispatcher.drain(groups, now, None if decisions else freed)
 
-    def _refuse(
-        self, request: Request, status: int, reason: str, retry_after: float | None = None
-    ) -> Reject:
-        self._counts.rejected += 1
-        return Reject(request.id, status, reason, retry_after)
-
-    def _abandon(self, groups: list[Group]) -> list[Decision]:
+    def _abandon(self, groups: list[Group], now: float) -> list[Decision]:
         """Reject what waits for instances that cannot serve it any longer."""
         decisions: list[Decision] = []
         for group in groups:
             for entry in [e for e in group.retries if not _has_untried(e)]:
-                self._unqueue(entry)
-                del self._entries[entry.request.id]
-                decisions.append(self._give_up(entry))
+                self._dispatcher.unqueue(entry)
+                decisions.append(self._ledger.give_up(entry, now))
             if group.up:
                 continue
             reason = self._fleet.none_up(group)
-            for entry in sorted(group.queue, key=lambda e: e.order):
-                self._unqueue(entry)
-                del self._entries[entry.request.id]
-                decisions.append(self._refuse(entry.request, 503, reason, self._down_retry_after))
+            for entry in list(group.queue):
+                self._dispatcher.unqueue(entry)
+                refusal = self._ledger.refuse(entry, 503, reason, self._down_retry_after, now)
+                decisions.append(refusal)
         self._fleet.prune(groups)
         return decisions
 
-    def _give_up(self, entry: Entry) -> Reject:
-        self._counts.failed += 1
-        tried = ", ".join(entry.tried)
-        reason = f"no instance of {entry.group.model!r} could be reached; tried: {tried}"
-        return Reject(entry.request.id, 502, reason)
-
-    # Checking
-
     def invariants(self) -> list[str]:
         """Return what is inconsistent, counted afresh from the structures: [] when all is well."""
-        c = self.counts()
-        states = [*self._fleet.instances.values(), *self._fleet.retired]
-        running = sum(len(state.running) for state in states)
-        waiting = sum(1 for entry in self._entries.values() if entry.instance is None)
-        in_queues = sum(group.waiting for group in self._fleet.groups.values())
-        ends = c.rejected + c.done + c.failed + c.cancelled
-        checks = {
-            "submitted = ends + queued + in flight": c.submitted == ends + c.queued + c.in_flight,
-            "in flight = running at instances": c.in_flight == running,
-            "queued = waiting in queues": c.queued == waiting == in_queues,
-            "a model with no instance up has no queue": all(
-                group.up or not group.queue for group in self._fleet.groups.values()
-            ),
-        }
-        broken = [name for name, holds in checks.items() if not holds]
-        for state in states:
-            ended = state.done + state.failed + state.cancelled
-            if state.dispatched != ended + len(state.running):
-                broken.append(f"{state.spec.id}: dispatched = ends + running")
-        return broken
+        return broken_sums(self.counts(), self._fleet, self._entries)
 
 
-def least_recent(instances: Iterable[InstanceState]) -> InstanceState:
-    """Return the instance whose last dispatch lies furthest back."""
-    return min(instances, key=lambda state: state.last_dispatch)
+def _policy(policy: SchedulingPolicy | str | None) -> SchedulingPolicy:
+    if isinstance(policy, SchedulingPolicy):
+        return policy
+    return make_policy(policies.DEFAULT if policy is None else policy)
 
 
 def _has_untried(entry: Entry) -> bool:

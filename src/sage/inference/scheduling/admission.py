@@ -1,0 +1,84 @@
+"""Who is turned away: those that cannot make it, and those that give way in a full queue."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+
+from sage.inference.scheduling.entry import Entry
+
+
+class Door:
+    """Watches the waiting requests of one model; every operation is O(log n).
+
+    It knows three things of each: the time from which its targets cannot be met even if it is
+    dispatched at once, whether missing them makes the answer useless, and its priority. What
+    has left the queue stays here as a husk until it surfaces or husks are the majority.
+    """
+
+    __slots__ = ("_hopeless", "_low", "_times")
+
+    def __init__(self) -> None:
+        self._times: list[tuple[float, int, Entry, bool]] = []
+        self._hopeless: deque[Entry] = deque()
+        self._low: list[tuple[int, int, Entry]] = []
+
+    def enters(self, entry: Entry, slo_until: float, useful_until: float, live: int) -> None:
+        """Watch a request that has begun to wait.
+
+        Args:
+            entry: which.
+            slo_until: when its SLO is lost; infinite without one.
+            useful_until: when its deadline is lost; infinite without one.
+            live: how many wait in its queue.
+        """
+        if useful_until < float("inf"):
+            heapq.heappush(self._times, (useful_until, entry.order, entry, True))
+        if slo_until < useful_until:
+            heapq.heappush(self._times, (slo_until, entry.order, entry, False))
+        heapq.heappush(self._low, (entry.request.priority, -entry.order, entry))
+        self._compact(live)
+
+    def next_time(self) -> float | None:
+        """Return when the next of them loses its SLO or deadline; None when none can."""
+        return self._times[0][0] if self._times else None
+
+    def useless(self, now: float) -> list[Entry]:
+        """Return the requests that can no longer meet their deadline, each once."""
+        times = self._times
+        found: list[Entry] = []
+        while times and (times[0][0] < now or not times[0][2].waiting):
+            _, _, entry, final = heapq.heappop(times)
+            if not entry.waiting:
+                continue
+            if final:
+                found.append(entry)
+            else:
+                self._hopeless.append(entry)
+        return found
+
+    def gives_way(self, priority: int) -> Entry | None:
+        """Return who leaves a full queue for a newcomer of that priority.
+
+        The first that has lost its SLO, if it is not above the newcomer; else the newest of the
+        lowest priority, if that is below the newcomer's; else None: the newcomer is refused.
+        """
+        hopeless = self._hopeless
+        while hopeless and not hopeless[0].waiting:
+            hopeless.popleft()
+        if hopeless and hopeless[0].request.priority <= priority:
+            return hopeless[0]
+        low = self._low
+        while low and not low[0][2].waiting:
+            heapq.heappop(low)
+        return low[0][2] if low and low[0][0] < priority else None
+
+    def _compact(self, live: int) -> None:
+        if len(self._low) > 32 + 2 * live:
+            self._low = [item for item in self._low if item[2].waiting]
+            heapq.heapify(self._low)
+        if len(self._times) > 32 + 4 * live:
+            self._times = [item for item in self._times if item[2].waiting]
+            heapq.heapify(self._times)
+        if len(self._hopeless) > 32 + 2 * live:
+            self._hopeless = deque(entry for entry in self._hopeless if entry.waiting)

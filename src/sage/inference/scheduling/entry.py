@@ -1,0 +1,49 @@
+"""A request between its acceptance and its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sage.inference.scheduling.instance import InstanceState
+from sage.inference.scheduling.request import Request
+
+if TYPE_CHECKING:
+    from sage.inference.scheduling.group import Group
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A request between its acceptance and its end.
+
+    Attributes:
+        request: what was accepted.
+        order: number of its acceptance, which breaks ties of rank.
+        group: the queue it belongs to.
+        prompt: its prompt's tokens, as corrected.
+        output: tokens it is expected to generate; 0 for embeddings.
+        instance: where it runs; None while it waits.
+        waiting: whether it is in its group's queue.
+        tried: ids of the instances that could not be reached with it.
+        dispatched: when it was last dispatched.
+        first_token: when its first token came, in seconds of the caller's clock.
+        tokens: how many tokens have been reported for it.
+        prefill: its share of its instance's waiting prefill; 0 once prefilled.
+        backlog: tokens that its instance had to prefill up to its first token, at dispatch.
+        batch: how many requests its instance ran at dispatch, itself included.
+    """
+
+    request: Request
+    order: int
+    group: Group
+    prompt: int = 0
+    output: int = 0
+    instance: InstanceState | None = None
+    waiting: bool = False
+    tried: tuple[str, ...] = ()
+    dispatched: float = 0.0
+    first_token: float | None = None
+    tokens: int = 0
+    prefill: int = 0
+    backlog: int = 0
+    batch: int = 1

@@ -1,0 +1,91 @@
+"""Who goes next."""
+
+from __future__ import annotations
+
+from sage.inference.scheduling.policy import Rank, View
+from sage.inference.scheduling.request import Kind, Request
+
+_BULK_CLASSES = frozenset({"bulk", "batch"})
+_BULK_EMBEDDING = 2048
+_STEP = 0.02
+
+
+class ArrivalOrder:
+    """All ranks are equal, so requests go as they arrived."""
+
+    def rank(self, request: Request, now: float) -> Rank:  # noqa: ARG002 - Ordering's signature
+        """Return the one rank there is."""
+        return ()
+
+
+class PriorityOrder:
+    """The higher priority first; within one, as they arrived."""
+
+    def rank(self, request: Request, now: float) -> Rank:  # noqa: ARG002 - Ordering's signature
+        """Return the priority, turned round."""
+        return (-request.priority,)
+
+
+class LaneOrder:
+    """What someone waits for before bulk, then by priority, then as they arrived."""
+
+    def rank(self, request: Request, now: float) -> Rank:  # noqa: ARG002 - Ordering's signature
+        """Return the lane and the priority."""
+        return float(is_bulk(request)), -request.priority
+
+
+class SlackOrder:
+    """By the latest start that still meets the SLO.
+
+    Slack is deadline - now - predicted time to the first token, and ``now`` is the same for all.
+    Requests with an SLO come first, those without one next, bulk last of these where ``lanes``,
+    and those that have lost theirs at the end: serving them would only make others lose too.
+    """
+
+    def __init__(self, *, lanes: bool = False) -> None:
+        self._lanes = lanes
+        self._view: View | None = None
+
+    def bind(self, view: View) -> None:
+        """Take the scheduler's view."""
+        self._view = view
+
+    def rank(self, request: Request, now: float) -> Rank:
+        """Return the latest start, or a rank after all of those."""
+        assert self._view is not None
+        latest = self._view.latest_start(request, now)
+        if latest == float("inf"):
+            return 1.0, float(self._lanes and is_bulk(request)), -request.priority
+        # Steps keep what is learned from one moment to the next from reshuffling the queue.
+        return (0.0, latest // _STEP) if latest >= now else (2.0,)
+
+
+class TtlOrder:
+    """By priority, and within one by the time a request expires, as llm-d's flow control does.
+
+    A request expires at its deadline, else at its TTFT target, else after ``ttl`` seconds.
+    """
+
+    def __init__(self, ttl: float = 60.0) -> None:
+        self._ttl = ttl
+        self._view: View | None = None
+
+    def bind(self, view: View) -> None:
+        """Take the scheduler's view."""
+        self._view = view
+
+    def rank(self, request: Request, now: float) -> Rank:  # noqa: ARG002 - Ordering's signature
+        """Return the priority, turned round, and when the request expires."""
+        assert self._view is not None
+        slo = self._view.slo(request)
+        ttl = self._ttl if slo is None else slo.deadline_s or slo.ttft_s or self._ttl
+        return -request.priority, request.arrived + ttl
+
+
+def is_bulk(request: Request) -> bool:
+    """Whether nobody waits for it: low priority, class "bulk" or "batch", or a large embedding."""
+    return (
+        request.priority < 0
+        or request.cls in _BULK_CLASSES
+        or (request.kind is Kind.EMBEDDING and request.prompt_tokens > _BULK_EMBEDDING)
+    )
