@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import socket
 from collections.abc import Iterator
@@ -30,16 +31,22 @@ def test_the_defaults_are_an_llm_and_an_embedding_model() -> None:
     assert len(ports) == 3
 
 
-def _busy_after_free(tries: int = 50) -> Iterator[int]:
-    """Yield a port that is held, with a free one just before it."""
+def _busy_after_free(tries: int = 200) -> Iterator[int]:
+    """Yield a port that is held, with a free one just before it.
+
+    They are taken from below the range that the system gives to outgoing connections, where
+    neighbours come and go.
+    """
+    source = random.Random()
     for _ in range(tries):
+        busy = source.randrange(20_000, 30_000)
         with socket.socket() as holder:
-            holder.bind(("127.0.0.1", 0))
+            if not can_bind(busy) or not can_bind(busy - 1):
+                continue
+            holder.bind(("127.0.0.1", busy))
             holder.listen()
-            busy: int = holder.getsockname()[1]
-            if can_bind(busy - 1):
-                yield busy
-                return
+            yield busy
+            return
     pytest.fail(f"no pair of ports was found in {tries} tries")
 
 
