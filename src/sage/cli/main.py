@@ -11,6 +11,9 @@ from sage.cli.lazy import LazyCommand, LazyGroup
 from sage.cli.run import run_cli
 
 _COMMANDS = {
+    "gateway": LazyCommand(
+        "sage.cli.gateway:gateway", "Put engines that run already behind one endpoint."
+    ),
     "llm": LazyCommand(
         "sage.cli.llm:llm", "Serve models: start, look at and stop engines and their gateway."
     ),

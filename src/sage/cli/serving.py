@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -120,9 +120,30 @@ def serve_in_background(arguments: Sequence[str], *, folder: str | None = None) 
     """
     if folder is not None and not Path(folder).is_dir():
         raise EngineError(f"cannot start in {folder}: it is no longer there")
+    return launch(["llm", "serve", "--foreground", *arguments], "stack", describe, folder=folder)
+
+
+def launch(
+    words: Sequence[str],
+    name: str,
+    description: Callable[[StackState | None], Iterator[str]],
+    *,
+    folder: str | None = None,
+) -> int:
+    """Start ``sage`` detached; return when the state it writes says that it is ready.
+
+    Args:
+        words: what follows ``sage`` on the command line.
+        name: of its state and its log.
+        description: yields what to print then.
+        folder: where it runs; here by default.
+
+    Raises:
+        EngineError: the log cannot be written.
+    """
     paths = user_paths()
-    log_path = paths.logs / "stack.log"
-    command = [sys.executable, "-m", "sage", "llm", "serve", "--foreground", *arguments]
+    log_path = paths.logs / f"{name}.log"
+    command = [sys.executable, "-m", "sage", *words]
     try:
         with open_log(log_path) as log:
             begin = log.tell()
@@ -137,7 +158,7 @@ def serve_in_background(arguments: Sequence[str], *, folder: str | None = None) 
     except OSError as error:
         raise cannot_write(paths.logs, error) from error
     try:
-        code = _wait_until_ready(child)
+        code = _wait_until_ready(child, name)
     except KeyboardInterrupt:
         child.terminate()
         child.wait()
@@ -148,16 +169,16 @@ def serve_in_background(arguments: Sequence[str], *, folder: str | None = None) 
     for line in tail(log_path, 40, start=begin):
         if line.startswith("WARNING: "):
             click.echo(line, err=True)
-    for line in describe(read_state(paths)):
+    for line in description(read_state(paths, name)):
         click.echo(line)
     return 0
 
 
-def _wait_until_ready(child: subprocess.Popen[bytes]) -> int | None:
+def _wait_until_ready(child: subprocess.Popen[bytes], name: str) -> int | None:
     """Wait; None when the child serves, its exit code when it has ended instead."""
     paths = user_paths()
     while (code := child.poll()) is None:
-        state = read_state(paths)
+        state = read_state(paths, name)
         if state is not None and state.pid == child.pid and state.ready:
             return None
         time.sleep(_POLL_S)

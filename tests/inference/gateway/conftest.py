@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from sage.inference.gateway import Gateway, GatewayLimits, build_server
+from sage.inference.gateway.instances import CareRules
+from sage.inference.gateway.keys import KeyRing
 from sage.inference.scheduling.instance import InstanceSpec
 from sage.inference.scheduling.request import Kind
 
@@ -225,9 +227,16 @@ class Kit:
         self._stack.push_async_callback(engine.stop)
         return engine
 
-    async def gateway(self, *, server: dict[str, Any] | None = None, **limits: Any) -> Running:
+    async def gateway(
+        self,
+        *,
+        server: dict[str, Any] | None = None,
+        care: CareRules | None = None,
+        keys: KeyRing | None = None,
+        **limits: Any,
+    ) -> Running:
         """Start a gateway that stops with the test, and check its sums then."""
-        gateway = Gateway(limits=GatewayLimits(**limits))
+        gateway = Gateway(limits=GatewayLimits(**limits), care=care, keys=keys)
         listener = socket.create_server(("127.0.0.1", 0))
         uvicorn_server = build_server(gateway.app, **{"shutdown_timeout": 1, **(server or {})})
         task = asyncio.ensure_future(uvicorn_server.serve(sockets=[listener]))

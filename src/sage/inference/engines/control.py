@@ -18,7 +18,7 @@ _KILL_S = 5.0
 _POLL_S = 0.05
 
 
-def stop_stack(paths: UserPaths) -> int:
+def stop_stack(paths: UserPaths, name: str = "stack") -> int:
     """Stop the stack and whatever is left of it; return how many processes were stopped.
 
     The stack is asked first, and stops its engines itself. What does not end in 20 s is killed,
@@ -27,7 +27,7 @@ def stop_stack(paths: UserPaths) -> int:
     Raises:
         EngineError: a process could not be stopped.
     """
-    state = read_state(paths)
+    state = read_state(paths, name)
     if state is None:
         return 0
     ours = _alive(state)
@@ -35,7 +35,7 @@ def stop_stack(paths: UserPaths) -> int:
         _signal(state.pid, signal.SIGTERM)
         _wait_for_end(ours, _GRACE_S)
     _end(state, ours)
-    remove_state(paths, state.pid)
+    remove_state(paths, state.pid, name)
     return len(ours)
 
 

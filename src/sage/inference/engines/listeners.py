@@ -12,19 +12,25 @@ from sage.inference.engines.ports import port_holder
 _LOOPBACK_V6 = "::1"
 
 
-def listen(host: str, port: int) -> list[socket.socket]:
+def listen(host: str, port: int, option: str = "--gateway-port") -> list[socket.socket]:
     """Bind the gateway's port: what could not be bound must fail before engines load.
 
     On the default loopback address both of its families are bound, so that ``localhost`` reaches
     the gateway whichever it means. A machine without IPv6 has only the one.
 
+    Args:
+        host: address to listen on.
+        port: TCP port; 0 for any free one, the same in both families.
+        option: what takes another port, for the message.
+
     Raises:
         PortInUseError: the port is held; names the holder.
     """
-    sockets = [_bind(host, port)]
+    sockets = [_bind(host, port, option)]
     if host == LOOPBACK and socket.has_ipv6:
         try:
-            sockets.append(_bind(_LOOPBACK_V6, port))
+            taken = sockets[0].getsockname()[1]
+            sockets.append(_bind(_LOOPBACK_V6, taken, option))
         except PortInUseError as error:
             if not _held(error):
                 return sockets
@@ -33,7 +39,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int, option: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -43,7 +49,7 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise PortInUseError(
             f"port {port} for the gateway cannot be bound on {host} ({error.strerror}); held by "
-            f"{port_holder(port)}; give --gateway-port another one"
+            f"{port_holder(port)}; give {option} another one"
         ) from error
     return listener
 

@@ -58,26 +58,26 @@ class StackState(msgspec.Struct, frozen=True):
         return is_process(self.pid, self.pid_created)
 
 
-def state_file(paths: UserPaths) -> Path:
-    """Return where the state lies."""
-    return paths.state / "stack.json"
+def state_file(paths: UserPaths, name: str = "stack") -> Path:
+    """Return where the state lies, of the stack or of a gateway on its own."""
+    return paths.state / f"{name}.json"
 
 
-def read_state(paths: UserPaths) -> StackState | None:
+def read_state(paths: UserPaths, name: str = "stack") -> StackState | None:
     """Return the state that was written last, of a stack that may be gone by now, or None."""
     try:
-        return msgspec.json.decode(state_file(paths).read_bytes(), type=StackState)
+        return msgspec.json.decode(state_file(paths, name).read_bytes(), type=StackState)
     except (OSError, msgspec.DecodeError):
         return None
 
 
-def write_state(paths: UserPaths, state: StackState) -> None:
+def write_state(paths: UserPaths, state: StackState, name: str = "stack") -> None:
     """Write the state so that a reader sees the old one or the new one, never half of one.
 
     Raises:
         EngineError: the folder cannot be written; says why and what to do.
     """
-    path = state_file(paths)
+    path = state_file(paths, name)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,15 +92,15 @@ def write_state(paths: UserPaths, state: StackState) -> None:
         raise cannot_write(path.parent, error) from error
 
 
-def remove_state(paths: UserPaths, pid: int) -> None:
+def remove_state(paths: UserPaths, pid: int, name: str = "stack") -> None:
     """Forget the stack of that pid, unless another one has written its state since.
 
     What cannot be removed is recognised as stale by its pid.
     """
-    state = read_state(paths)
+    state = read_state(paths, name)
     if state is None or state.pid == pid:
         with contextlib.suppress(OSError):
-            state_file(paths).unlink(missing_ok=True)
+            state_file(paths, name).unlink(missing_ok=True)
 
 
 def cannot_write(folder: Path, error: OSError) -> EngineError:

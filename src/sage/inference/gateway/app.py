@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from sage.errors import ConfigError
 from sage.inference.gateway import proxy
 from sage.inference.gateway.asgi import ASGIApp, Receive, Scope, Send, send_json
-from sage.inference.gateway.backend import Backend
+from sage.inference.gateway.backend import Hold
 from sage.inference.gateway.desk import Desk
 from sage.inference.gateway.errors import ApiError
+from sage.inference.gateway.failover import ResendBudget
+from sage.inference.gateway.instances import CareRules, Instances
+from sage.inference.gateway.keys import KeyRing
 from sage.inference.gateway.limits import GatewayLimits
-from sage.inference.gateway.routes import MODEL_PREFIX, Page, Route, find_route
-from sage.inference.gateway.target import parse_target
-from sage.inference.gateway.upstream import Upstream
+from sage.inference.gateway.metrics import Metrics
+from sage.inference.gateway.pages import Pages
+from sage.inference.gateway.routes import find_route
 from sage.inference.scheduling.instance import InstanceSpec, InstanceState
+from sage.inference.scheduling.policy import SchedulingPolicy
+from sage.inference.scheduling.request import SLO
 from sage.inference.scheduling.scheduler import Scheduler
 
 
@@ -34,6 +38,11 @@ class Gateway:
         tls: used for https instances in place of the system's default context.
         limits: limits in time and size; see GatewayLimits.
         request_timeout: shorthand for that limit, when ``limits`` is not given.
+        care: how instances are looked after; see CareRules.
+        keys: that requests and management need; none by default.
+        slo_classes: objectives of the requests that name none, by class; see Terms.cls.
+        on_startup: awaited when the ASGI server starts, before it accepts requests.
+        on_reload: called for ``POST /v1/management/reload``.
 
     Attributes:
         app: the ASGI 3 application.
@@ -48,6 +57,11 @@ class Gateway:
         tls: ssl.SSLContext | None = None,
         limits: GatewayLimits | None = None,
         request_timeout: float | None = None,
+        care: CareRules | None = None,
+        keys: KeyRing | None = None,
+        slo_classes: Mapping[str, SLO] | None = None,
+        on_startup: Callable[[], Awaitable[None]] | None = None,
+        on_reload: Callable[[], None] | None = None,
     ) -> None:
         if limits is not None and request_timeout is not None:
             raise ConfigError("request_timeout is given twice: alone and in limits")
@@ -56,16 +70,22 @@ class Gateway:
         self._limits = limits or GatewayLimits()
         self._clock = clock
         self._wall_clock = wall_clock
-        self._tls = tls
         self._scheduler = scheduler or Scheduler(max_queued=self._limits.max_queued)
-        self._desk = Desk(self._scheduler, self._limits, clock)
+        care = care or CareRules()
+        budget = ResendBudget(care.resend_share, 10.0 if care.resend_share else 0.0)
+        self._desk = Desk(self._scheduler, self._limits, clock, budget)
+        self._instances = Instances(self._desk, care, tls)
+        self._desk.keys = keys or KeyRing()
+        self._desk.slo_classes = slo_classes or {}
+        self._on_startup = on_startup
+        self._pages = Pages(self, on_reload)
         self._created: dict[str, int] = {}
         self.app: ASGIApp = _App(self)
 
     # Instances
 
     def add_instance(self, spec: InstanceSpec, base_url: str, api_key: str | None = None) -> None:
-        """Add an instance, which is up from now on.
+        """Add an instance: up from now on, or with probing once it is found well.
 
         Args:
             spec: id, kind, models and limit.
@@ -75,18 +95,25 @@ class Gateway:
         Raises:
             ConfigError: the id is taken, or the URL, id or key cannot be used.
         """
-        if spec.id in self._desk.backends:
-            raise ConfigError(f"there is an instance {spec.id!r} already; remove it first")
-        upstream = Upstream(
-            parse_target(base_url),
-            connect_timeout=self._limits.connect_timeout,
-            tls=self._tls,
-            clock=self._clock,
-        )
-        self._desk.backends[spec.id] = Backend(spec, upstream, api_key)
+        self._instances.add(spec, base_url, api_key)
+        self._list_models(spec)
+
+    def change_instance(
+        self, spec: InstanceSpec, base_url: str, api_key: str | None = None
+    ) -> None:
+        """Change models, limit, address or key of an instance without breaking what it runs.
+
+        Raises:
+            InferenceError: there is no instance by that id.
+            ConfigError: the URL or key cannot be used.
+        """
+        self._scheduler.instance(spec.id)
+        self._instances.change(spec, base_url, api_key)
+        self._list_models(spec)
+
+    def _list_models(self, spec: InstanceSpec) -> None:
         for model in spec.models:
             self._created.setdefault(model, int(self._wall_clock()))
-        self._desk.apply(self._scheduler.instance_up(spec, self._clock()))
 
     async def remove_instance(self, instance_id: str, *, drain_timeout: float = 30.0) -> None:
         """Take an instance out: no new work at once, and gone when what it runs has ended.
@@ -98,21 +125,18 @@ class Gateway:
         Raises:
             InferenceError: there is no such instance.
         """
-        self.set_down(instance_id, "being removed")
-        try:
-            async with asyncio.timeout(drain_timeout):
-                await self._desk.drained(instance_id)
-        except TimeoutError:
-            self._desk.interrupt(instance_id)
-            await self._desk.drained(instance_id)
-        backend = self._desk.backends.pop(instance_id)
-        self._desk.apply(self._scheduler.instance_removed(instance_id, self._clock()))
-        backend.upstream.close()
+        await self._instances.remove(instance_id, drain_timeout)
+
+    def drain(self, instance_id: str) -> None:
+        """Give an instance no more work until ``set_up``; what it runs goes on."""
+        self._instances.hold(instance_id, Hold.DRAIN, "being drained")
 
     def set_up(self, instance_id: str) -> None:
-        """Let an instance take work again; raises InferenceError when there is none by that id."""
-        spec = self._scheduler.instance(instance_id).spec
-        self._desk.apply(self._scheduler.instance_up(spec, self._clock()))
+        """Let an instance take work again, unless its health probe holds it back.
+
+        Raises InferenceError when there is none by that id.
+        """
+        self._instances.release(instance_id, Hold.OPERATOR, Hold.DRAIN, Hold.BREAKER)
 
     def set_down(self, instance_id: str, reason: str, *, abort: bool = False) -> None:
         """Give an instance no more work.
@@ -123,12 +147,71 @@ class Gateway:
             abort: break off what it runs; otherwise that goes on for as long as its connections
                 do, so a failed health probe of a busy engine costs no request.
         """
-        decisions = self._scheduler.instance_down(instance_id, self._clock(), reason)
-        self._desk.apply(decisions)
+        self._instances.hold(instance_id, Hold.OPERATOR, reason)
         if abort:
             self._desk.interrupt(instance_id)
 
+    async def looked(self, seconds: float) -> None:
+        """Wait until every instance has been probed once, or the seconds are over."""
+        await self._instances.looked(seconds)
+
+    async def look_at_all(self) -> dict[str, bool]:
+        """Ask every instance how it is, now, and act on what is found; return it by id."""
+        return await self._instances.look_at_all()
+
+    def set_policy(self, policy: SchedulingPolicy | str) -> None:
+        """Let another policy rule from now on, also those that wait.
+
+        Raises UnknownKeyError when there is none by that name.
+        """
+        self._desk.apply(self._scheduler.set_policy(policy, self._clock()))
+
+    def set_keys(self, keys: KeyRing) -> None:
+        """Require other keys from now on; running requests go on."""
+        self._desk.keys = keys
+
+    async def startup(self) -> None:
+        """Do what the ASGI server's start is to bring about."""
+        if self._on_startup is not None:
+            await self._on_startup()
+
     # State
+
+    @property
+    def policy(self) -> str:
+        """The name of the policy in force."""
+        return self._scheduler.policy.name
+
+    @property
+    def slo_classes(self) -> Mapping[str, SLO]:
+        """Objectives of the requests that name none, by class."""
+        return self._desk.slo_classes
+
+    @slo_classes.setter
+    def slo_classes(self, classes: Mapping[str, SLO]) -> None:
+        self._desk.slo_classes = classes
+
+    def scheduler_stats(self) -> dict[str, Any]:
+        """Return what the scheduler has learned, by class, instance and model."""
+        return self._scheduler.stats(self._clock())
+
+    @property
+    def keys(self) -> KeyRing:
+        """The keys in force."""
+        return self._desk.keys
+
+    @property
+    def metrics(self) -> Metrics:
+        """What was measured of the requests that have ended."""
+        return self._desk.metrics
+
+    def instance_ids(self) -> set[str]:
+        """Return the ids of the instances there are."""
+        return set(self._desk.backends)
+
+    def instance(self, instance_id: str) -> dict[str, Any]:
+        """Return one instance as the snapshot has it; InferenceError when there is none."""
+        return self._describe(self._scheduler.instance(instance_id))
 
     @property
     def status(self) -> str:
@@ -162,13 +245,16 @@ class Gateway:
         }
 
     def _describe(self, state: InstanceState) -> dict[str, Any]:
+        backend = self._desk.backends[state.spec.id]
         return {
             "id": state.spec.id,
             "kind": state.spec.kind.value,
             "models": list(state.spec.models),
-            "url": self._desk.backends[state.spec.id].upstream.target.url,
+            "url": backend.upstream.target.url,
             "up": state.up,
             "reason": state.reason,
+            "held_by": [hold.value for hold in backend.holds],
+            "breaker": backend.breaker.state.value,
             "max_requests": state.spec.max_requests,
             "in_flight": len(state.running),
             "dispatched": state.dispatched,
@@ -193,8 +279,7 @@ class Gateway:
     async def aclose(self) -> None:
         """Close every connection to the instances; the requests that run over them fail."""
         self._desk.stop()
-        for backend in self._desk.backends.values():
-            backend.upstream.close()
+        await self._instances.aclose()
 
     # Requests
 
@@ -204,35 +289,10 @@ class Gateway:
         except ApiError as error:
             await send_json(send, error.status, error.body(), error.headers)
             return
-        if route.kind is not None:
+        if route.kinds:
             await proxy.serve(self._desk, self._desk.begin(scope, receive, send), route)
         else:
-            await self._page(route, scope, send)
-
-    async def _page(self, route: Route, scope: Scope, send: Send) -> None:
-        if route.page is Page.HEALTH:
-            status = self.status
-            code = 503 if status == "unavailable" else 200
-            await send_json(send, code, {"status": status, **self.snapshot()})
-        elif route.page is Page.MODELS:
-            await send_json(send, 200, {"object": "list", "data": self.model_list()})
-        else:
-            await self._model_page(scope["path"][len(MODEL_PREFIX) :], send)
-
-    async def _model_page(self, name: str, send: Send) -> None:
-        models = self.model_list()
-        for model in models:
-            if model["id"] == name:
-                await send_json(send, 200, model)
-                return
-        known = ", ".join(repr(model["id"]) for model in models) or "none"
-        error = ApiError(
-            404,
-            f"the model {name!r} does not exist; models here: {known}",
-            param="model",
-            code="model_not_found",
-        )
-        await send_json(send, 404, error.body())
+            await self._pages.serve(route, scope, receive, send)
 
 
 class _App:
@@ -253,6 +313,7 @@ class _App:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                await self._gateway.startup()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 await self._gateway.aclose()

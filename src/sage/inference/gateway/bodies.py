@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from sage.errors import InferenceError
@@ -9,6 +11,9 @@ from sage.inference.gateway.asgi import Receive
 from sage.inference.gateway.errors import ApiError
 
 _BYTES_PER_TOKEN = 4
+_MOST_TOKENS = 10_000_000
+_BLOCK = 512
+_MOST_BLOCKS = 128
 
 
 class ClientGoneError(InferenceError):
@@ -20,6 +25,15 @@ class RoutingFields(msgspec.Struct, gc=False):
 
     model: str | None = None
     stream: bool | None = None
+    max_tokens: Any = None
+    max_completion_tokens: Any = None
+    max_output_tokens: Any = None
+
+    @property
+    def most_tokens(self) -> int:
+        """How many tokens the answer may have at most; 0 when that is not said, or oddly."""
+        limit = self.max_tokens or self.max_completion_tokens or self.max_output_tokens
+        return limit if type(limit) is int and 0 < limit < _MOST_TOKENS else 0
 
 
 _decoder = msgspec.json.Decoder(RoutingFields)
@@ -43,6 +57,22 @@ def decode_fields(body: bytes) -> RoutingFields:
 def estimate_prompt_tokens(body: bytes) -> int:
     """Return a rough count of the prompt's tokens from the size of its JSON, at least 1."""
     return len(body) // _BYTES_PER_TOKEN + 1
+
+
+def prefix_hashes(body: bytes) -> tuple[int, ...]:
+    """Return a hash for each whole 512-byte beginning of a request, up to 64 KiB.
+
+    Requests of one conversation begin alike, whatever comes after; so equal hashes mean that an
+    engine which served the one has likely cached the beginning of the other.
+    """
+    if len(body) < 2 * _BLOCK:
+        return ()
+    hashes = []
+    so_far = 0
+    for start in range(0, min(len(body) - _BLOCK + 1, _BLOCK * _MOST_BLOCKS), _BLOCK):
+        so_far = hash((so_far, body[start : start + _BLOCK]))
+        hashes.append(so_far)
+    return tuple(hashes)
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:

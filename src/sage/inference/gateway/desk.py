@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from sage.inference.gateway.asgi import Receive, Scope, Send
 from sage.inference.gateway.backend import Backend
 from sage.inference.gateway.exchange import Exchange, Interruption, Outcome
+from sage.inference.gateway.failover import ResendBudget
+from sage.inference.gateway.keys import KeyRing
 from sage.inference.gateway.limits import GatewayLimits
+from sage.inference.gateway.metrics import Metrics
+from sage.inference.gateway.usage import find_usage
 from sage.inference.scheduling.decision import Decision, Reject
-from sage.inference.scheduling.request import Request
+from sage.inference.scheduling.request import SLO, Request
 from sage.inference.scheduling.scheduler import Scheduler
 
 _TICK = 0.25
+_TAIL = 4096
+_SHORTEST_NAP = 0.002
 
 
 @dataclass(slots=True)
@@ -41,16 +47,38 @@ class Desk:
         scheduler: the core.
         limits: in time and size.
         clock: seconds, monotonic.
+        budget: of requests sent to a second instance.
+
+    Attributes:
+        metrics: of the requests that have ended.
+        keys: that requests need.
+        slo_classes: objectives of the requests that name none, by class.
+        on_tick: called with the time a few times a second while there is work, and before the
+            first request after a rest.
+        on_attempt_failed: called when an attempt ends in a connection error or a 5xx answer.
+        on_attempt_answered: called when an instance whose breaker is watchful has answered.
     """
 
     def __init__(
-        self, scheduler: Scheduler, limits: GatewayLimits, clock: Callable[[], float]
+        self,
+        scheduler: Scheduler,
+        limits: GatewayLimits,
+        clock: Callable[[], float],
+        budget: ResendBudget,
     ) -> None:
         self.scheduler = scheduler
         self.limits = limits
         self.clock = clock
         self.backends: dict[str, Backend] = {}
         self.tally = Tally()
+        self.budget = budget
+        self.metrics = Metrics()
+        self.keys = KeyRing()
+        self.slo_classes: Mapping[str, SLO] = {}
+        self._wake: asyncio.TimerHandle | None = None
+        self.on_tick: Callable[[float], None] = lambda _: None
+        self.on_attempt_failed: Callable[[Backend, float, str], None] = lambda *_: None
+        self.on_attempt_answered: Callable[[Backend, float], None] = lambda *_: None
         self._open: dict[int, Exchange] = {}
         self._drains: dict[str, asyncio.Event] = {}
         self._ids = itertools.count(1)
@@ -69,9 +97,11 @@ class Desk:
     def begin(self, scope: Scope, receive: Receive, send: Send) -> Exchange:
         """Open an exchange for a request that has arrived."""
         number = next(self._ids)
+        now = self.clock()
         if self._timer is None:
             self._loop = asyncio.get_running_loop()
             self._arm()
+            self.on_tick(now)
         task = asyncio.current_task(self._loop)
         assert task is not None
         exchange = Exchange(
@@ -80,11 +110,13 @@ class Desk:
             receive,
             send,
             task,
-            self.clock() + self.limits.body_timeout,
+            now,
+            now + self.limits.body_timeout,
             f"{self._id_prefix}{number:x}".encode(),
         )
         self._open[number] = exchange
         self.tally.received += 1
+        self.budget.earn()
         return exchange
 
     def body_read(self, exchange: Exchange) -> None:
@@ -95,16 +127,64 @@ class Desk:
 
     def submit(self, exchange: Exchange, request: Request) -> None:
         """Hand the request to the scheduler."""
-        exchange.scheduled = True
+        exchange.scheduled = exchange.known = True
+        exchange.submitted_at = request.arrived
         self.apply(self.scheduler.submit(request, request.arrived))
+        if exchange.decision is None:
+            self._wake_up_in_time()
 
     def undelivered(self, exchange: Exchange) -> None:
         """Its instance could not be reached: let the scheduler choose another."""
         self.apply(self.scheduler.undelivered(exchange.id, self.clock()))
 
+    def attempt_failed(self, backend: Backend, reason: str) -> None:
+        """An attempt ended in a connection error or a 5xx answer."""
+        self.on_attempt_failed(backend, self.clock(), reason)
+
+    def attempt_answered(self, backend: Backend) -> None:
+        """An attempt was answered with anything else."""
+        if backend.breaker.watchful:
+            self.on_attempt_answered(backend, self.clock())
+
+    def send_elsewhere(self, exchange: Exchange, cause: str) -> bool:
+        """Its instance failed before the client got a byte: try one more, once, if there is one.
+
+        False leaves all as it is: the request was sent again before, no other instance is up, or
+        the budget is used up.
+        """
+        if exchange.resent or not self._has_alternative(exchange) or not self.budget.spend():
+            return False
+        exchange.resent = True
+        exchange.causes.append(f"{exchange.instance_id}: {cause}")
+        self.undelivered(exchange)
+        return True
+
+    def _has_alternative(self, exchange: Exchange) -> bool:
+        return any(
+            state.up
+            and state.spec.kind is exchange.kind
+            and exchange.model in state.spec.models
+            and state.spec.id not in exchange.tried
+            for state in self.scheduler.instances()
+        )
+
     def first_token(self, exchange: Exchange) -> None:
         """The first bytes of its stream have come."""
-        self.apply(self.scheduler.first_token(exchange.id, self.clock()))
+        self.apply(self.scheduler.first_token(exchange.id, exchange.first_byte_at))
+
+    def usage(self, exchange: Exchange, before: bytes, last: bytes) -> None:
+        """Note the tokens the engine states at the end of its answer.
+
+        Args:
+            exchange: whose.
+            before: the piece before the last; a stream's usage event may be split over both.
+            last: the last piece of the body.
+        """
+        found = find_usage(before[-_TAIL:] + last if before else last)
+        if found is not None:
+            exchange.has_usage = True
+            exchange.prompt_tokens, exchange.completion_tokens = found
+            self.apply(self.scheduler.usage(exchange.id, *found, self.clock()))
 
     def apply(self, decisions: Iterable[Decision]) -> None:
         """Hand each decision to the exchange it is about."""
@@ -112,6 +192,7 @@ class Desk:
             exchange = self._open[decision.request_id]
             if isinstance(decision, Reject):
                 exchange.scheduled = False
+                exchange.known = decision.status != 404
             exchange.decide(decision)
 
     def settle(self, exchange: Exchange, outcome: Outcome) -> None:
@@ -122,6 +203,7 @@ class Desk:
         if exchange.outcome is not None:
             return
         exchange.outcome = outcome
+        exchange.settled_at = self.clock()
         if exchange.response is not None:
             exchange.response.abort()
         if exchange.scheduled:
@@ -135,6 +217,7 @@ class Desk:
         del self._open[exchange.id]
         if exchange.watcher is not None:
             exchange.watcher.cancel()
+        self.metrics.ended(exchange)
         tally = self.tally
         outcome = exchange.outcome
         if outcome is Outcome.DONE:
@@ -147,7 +230,7 @@ class Desk:
             tally.rejected += 1
 
     def _tell_scheduler(self, exchange: Exchange, outcome: Outcome) -> None:
-        now = self.clock()
+        now = exchange.settled_at
         if outcome is Outcome.DONE:
             decisions = self.scheduler.finished(exchange.id, now)
         elif outcome is Outcome.CANCELLED or self.scheduler.waiting(exchange.id):
@@ -174,8 +257,25 @@ class Desk:
 
     # Time
 
+    def _wake_up_in_time(self) -> None:
+        """Look at what waits when the scheduler wants to, if that is before the next tick."""
+        if self._wake is not None or self._loop is None:
+            return
+        now = self.clock()
+        wake = self.scheduler.next_wake(now)
+        if wake is not None and wake - now < _TICK:
+            self._wake = self._loop.call_later(max(_SHORTEST_NAP, wake - now), self._woken)
+
+    def _woken(self) -> None:
+        self._wake = None
+        self.apply(self.scheduler.tick(self.clock()))
+        self._wake_up_in_time()
+
     def stop(self) -> None:
-        """Stop the timer; the next request starts it again."""
+        """Stop the timers; the next request starts them again."""
+        if self._wake is not None:
+            self._wake.cancel()
+            self._wake = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -186,6 +286,7 @@ class Desk:
 
     def _tick(self) -> None:
         now = self.clock()
+        self.on_tick(now)
         for exchange in list(self._open.values()):
             self._look_at(exchange, now)
         for backend in self.backends.values():

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from sage.inference.gateway.asgi import CLIENT_EXTENSION, ClientLink, Receive, Scope, Send
+from sage.inference.gateway.backend import Backend
 from sage.inference.gateway.response import UpstreamResponse
+from sage.inference.gateway.terms import NO_TERMS, Terms
 from sage.inference.scheduling.decision import Decision
+from sage.inference.scheduling.request import SLO, Kind
 
 
 class Outcome(Enum):
@@ -37,13 +40,25 @@ class Exchange:
         id: the scheduler's id for it.
         scope, receive, send: ASGI's, of this request.
         task: the task that serves it; an interruption cancels it.
+        arrived: when its head came, in seconds of the gateway's clock.
         deadline: when it is interrupted for taking too long; None means at no time.
         request_id: X-Request-ID.
         reading: whether its body is still being read.
         scheduled: whether the scheduler holds it.
         decision: the scheduler's latest about it, until it is acted on.
+        kind, model: what it was submitted as.
         instance_id: where it was dispatched last; empty before that.
+        tried: every instance it was dispatched to.
+        resent: whether it was sent to another instance after one had seen it.
+        known: whether a model that is served took it.
+        terms: how urgent it is, and the objectives it came with.
+        slo: its objectives, or its class's.
+        tenant: whose key it came with; empty without keys.
+        submitted_at, dispatched_at, first_byte_at, settled_at: when its body had come, it first
+            went to an instance, the client got the first bytes, and it was settled; 0 for not.
+        has_usage, prompt_tokens, completion_tokens: what the engine stated.
         causes: why each instance tried could not be reached.
+        backend: the instance whose answer is passed on.
         response: the engine's, once its head has come.
         started: whether the client has got a status.
         streamed: whether the response is an event stream.
@@ -58,13 +73,30 @@ class Exchange:
     receive: Receive
     send: Send
     task: asyncio.Task[None]
+    arrived: float
     deadline: float | None
     request_id: bytes
     reading: bool = True
     scheduled: bool = False
     decision: Decision | None = None
+    kind: Kind | None = None
+    model: str = ""
     instance_id: str = ""
+    tried: list[str] = field(default_factory=list)
+    resent: bool = False
+    known: bool = False
+    terms: Terms = NO_TERMS
+    slo: SLO | None = None
+    tenant: str = ""
+    submitted_at: float = 0.0
+    dispatched_at: float = 0.0
+    first_byte_at: float = 0.0
+    settled_at: float = 0.0
+    has_usage: bool = False
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
     causes: list[str] = field(default_factory=list)
+    backend: Backend | None = None
     response: UpstreamResponse | None = None
     started: bool = False
     streamed: bool = False

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sage.inference.gateway.asgi import Headers
 from sage.inference.gateway.errors import ApiError
+from sage.inference.gateway.terms import TERM_HEADERS
 
 # Headers of one connection (RFC 9110, 7.6.1), never passed on.
 _HOP_BY_HOP = frozenset(
@@ -30,6 +31,8 @@ _OWN_REQUEST = _HOP_BY_HOP | {
     b"expect",
     b"authorization",
     b"x-request-id",
+    b"x-api-key",
+    *TERM_HEADERS,
 }
 _OWN_RESPONSE = _HOP_BY_HOP | {b"x-request-id", b"x-sage-instance"}
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,200}")
@@ -42,14 +45,27 @@ class RequestHead:
     Attributes:
         lines: the headers that pass through, each line ended.
         authorization: the client's, for instances without a key of their own.
+        api_key: the client's x-api-key, as Anthropic's clients send it; or empty.
         request_id: the client's, or empty.
         content_length: as declared, or None.
+        terms: the headers that say how the request is to be served.
     """
 
     lines: bytes
     authorization: bytes = b""
     request_id: bytes = b""
     content_length: int | None = None
+    api_key: bytes = b""
+    terms: tuple[tuple[bytes, bytes], ...] = ()
+
+    @property
+    def key(self) -> bytes:
+        """The client's key, as an Authorization header."""
+        return self.authorization or (b"Bearer " + self.api_key if self.api_key else b"")
+
+    def drop_keys(self) -> None:
+        """The keys were meant for the gateway: no engine gets to see them."""
+        self.authorization = self.api_key = b""
 
 
 def read_head(headers: Iterable[tuple[bytes, bytes]]) -> RequestHead:
@@ -81,6 +97,10 @@ def _note(head: RequestHead, name: bytes, value: bytes) -> None:
         head.request_id = value if _REQUEST_ID.fullmatch(value) else b""
     elif name == b"authorization" and not (b"\r" in value or b"\n" in value):
         head.authorization = value
+    elif name == b"x-api-key" and not (b"\r" in value or b"\n" in value):
+        head.api_key = value
+    elif name in TERM_HEADERS:
+        head.terms += ((name, value),)
 
 
 def response_headers(

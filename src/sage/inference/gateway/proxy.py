@@ -9,10 +9,12 @@ import msgspec
 
 from sage.errors import InferenceError, UpstreamError
 from sage.inference.gateway.asgi import send_json
+from sage.inference.gateway.backend import Backend
 from sage.inference.gateway.bodies import (
     ClientGoneError,
     decode_fields,
     estimate_prompt_tokens,
+    prefix_hashes,
     read_body,
     too_large,
 )
@@ -22,10 +24,12 @@ from sage.inference.gateway.exchange import Exchange, Interruption, Outcome
 from sage.inference.gateway.headers import RequestHead, read_head, response_headers
 from sage.inference.gateway.response import UpstreamResponse
 from sage.inference.gateway.routes import Route
+from sage.inference.gateway.terms import read_terms
 from sage.inference.scheduling.decision import Reject
 from sage.inference.scheduling.request import Kind, Request
 
 _QUERY = re.compile(rb"[\x21-\x7e]*")
+_ELSEWHERE = (502, 503, 504)
 _LAST_WORDS = 1.0
 """Seconds a client gets to take the error that ends its interrupted request."""
 
@@ -40,6 +44,8 @@ async def serve(desk: Desk, exchange: Exchange, route: Route) -> None:
         await _serve(desk, exchange, route)
     except asyncio.CancelledError:
         why = exchange.interruption
+        if why is Interruption.STALLED and exchange.backend is not None:
+            desk.attempt_failed(exchange.backend, why.value)
         desk.settle(exchange, _outcome(exchange, why))
         if why is None:
             raise
@@ -67,6 +73,8 @@ async def _serve(desk: Desk, exchange: Exchange, route: Route) -> None:
         desk.settle(exchange, Outcome.REJECTED if rejected else Outcome.FAILED)
         await _answer(exchange, error)
     except UpstreamError as error:
+        if exchange.backend is not None:
+            desk.attempt_failed(exchange.backend, str(error))
         desk.settle(exchange, Outcome.FAILED)
         await _report_break(exchange, str(error), code="upstream_error", status=502)
 
@@ -74,6 +82,11 @@ async def _serve(desk: Desk, exchange: Exchange, route: Route) -> None:
 async def _forward(desk: Desk, exchange: Exchange, route: Route) -> None:
     scope = exchange.scope
     head = read_head(scope["headers"])
+    if desk.keys.guarded:
+        exchange.tenant = desk.keys.tenant(head.key)
+        head.drop_keys()
+    if head.terms:
+        exchange.terms = read_terms(head.terms)
     limit = desk.limits.max_body_bytes
     if head.content_length is not None and head.content_length > limit:
         raise too_large(limit)
@@ -81,25 +94,47 @@ async def _forward(desk: Desk, exchange: Exchange, route: Route) -> None:
         exchange.request_id = head.request_id
     body = await read_body(exchange.receive, limit)
     desk.body_read(exchange)
-    kind = route.kind
-    assert kind is not None
-    model = decode_fields(body).model or _only_model(desk, kind)
+    fields = decode_fields(body)
+    model, kind = _model_and_kind(desk, route, fields.model)
+    exchange.model, exchange.kind = model, kind
+    terms = exchange.terms
+    cls = terms.cls or kind.value
+    exchange.slo = terms.slo or desk.slo_classes.get(cls)
     desk.submit(
         exchange,
-        Request(exchange.id, kind, model, desk.clock(), estimate_prompt_tokens(body)),
+        Request(
+            exchange.id,
+            kind,
+            model,
+            desk.clock(),
+            estimate_prompt_tokens(body),
+            fields.most_tokens,
+            terms.priority,
+            exchange.tenant,
+            exchange.slo,
+            prefix_hashes(body) if kind is Kind.LLM else (),
+            cls,
+        ),
     )
     response = await _reach(desk, exchange, _target(route, scope["query_string"]), head, body)
     await _relay(desk, exchange, response)
 
 
-def _only_model(desk: Desk, kind: Kind) -> str:
-    models = [name for name, _ in desk.scheduler.models(kind)]
-    if len(models) == 1:
-        return models[0]
-    known = ", ".join(map(repr, models)) or "none"
+def _model_and_kind(desk: Desk, route: Route, model: str | None) -> tuple[str, Kind]:
+    """Return what the request is for; a model that was left out is the only one there is."""
+    kinds = route.kinds
+    if model and len(kinds) == 1:
+        return model, kinds[0]
+    served = [item for kind in kinds for item in desk.scheduler.models(kind)]
+    if model:
+        return next((item for item in served if item[0] == model), (model, kinds[0]))
+    if len(served) == 1:
+        return served[0]
+    names = " or ".join(repr(kind.value) for kind in kinds)
+    known = ", ".join(repr(name) for name, _ in served) or "none"
     raise ApiError(
         400,
-        f"model is required; models of kind {kind.value!r} here: {known}",
+        f"model is required; models of kind {names} here: {known}",
         param="model",
         code="model_required",
     )
@@ -122,26 +157,53 @@ async def _reach(
         if isinstance(decision, Reject):
             raise rejection(decision, exchange.causes)
         backend = desk.backends[decision.instance_id]
+        backend.served = True
+        if not exchange.dispatched_at:
+            exchange.dispatched_at = desk.clock()
         exchange.instance_id = backend.id
-        request = backend.request_head(
-            target, head.lines, head.authorization, exchange.request_id, len(body)
-        )
+        exchange.tried.append(backend.id)
+        request = backend.request_head(target, head, exchange.request_id, len(body))
         try:
             response = await backend.upstream.request(request, body)
         except ConnectFailedError as error:
             exchange.causes.append(f"{backend.id}: {error}")
+            desk.attempt_failed(backend, str(error))
             desk.undelivered(exchange)
+        except UpstreamError as error:
+            desk.attempt_failed(backend, str(error))
+            if not desk.send_elsewhere(exchange, str(error)):
+                raise
         else:
-            exchange.response = response
-            return response
+            if _accepted(desk, exchange, backend, response):
+                exchange.backend, exchange.response = backend, response
+                return response
+
+
+def _accepted(desk: Desk, exchange: Exchange, backend: Backend, response: UpstreamResponse) -> bool:
+    """Whether the client gets this answer; otherwise the request is on its way to another.
+
+    501 says that the engine lacks the route, which is no fault of its health. 500 is passed on:
+    the engine has worked on the request, which may be what breaks it.
+    """
+    status = response.status
+    if status < 500 or status == 501:
+        desk.attempt_answered(backend)
+        return True
+    desk.attempt_failed(backend, f"HTTP status {status}")
+    if status not in _ELSEWHERE or not desk.send_elsewhere(exchange, f"HTTP status {status}"):
+        return True
+    response.abort()
+    return False
 
 
 async def _relay(desk: Desk, exchange: Exchange, response: UpstreamResponse) -> None:
+    backend = exchange.backend
+    assert backend is not None
     headers, exchange.streamed = response_headers(
         response.headers,
         status=response.status,
         request_id=exchange.request_id,
-        instance_id=desk.backends[exchange.instance_id].header_id,
+        instance_id=backend.header_id,
     )
     send = exchange.send
     exchange.started = True
@@ -149,11 +211,15 @@ async def _relay(desk: Desk, exchange: Exchange, response: UpstreamResponse) -> 
         client.hold()
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     data = await response.read()
+    exchange.first_byte_at = desk.clock()
     if exchange.streamed:
         desk.first_token(exchange)
+    before = b""
     while not response.complete or response.buffered:
         await send({"type": "http.response.body", "body": data, "more_body": True})
+        before = data or before
         data = await response.read()
+    desk.usage(exchange, before, data)
     desk.settle(exchange, Outcome.DONE if response.status < 500 else Outcome.FAILED)
     await send({"type": "http.response.body", "body": data, "more_body": False})
 

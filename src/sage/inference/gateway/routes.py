@@ -16,6 +16,9 @@ class Page(Enum):
     MODELS = "models"
     MODEL = "model"
     HEALTH = "health"
+    READY = "ready"
+    METRICS = "metrics"
+    MANAGEMENT = "management"
 
 
 @dataclass(frozen=True)
@@ -25,13 +28,14 @@ class Route:
     Attributes:
         path: as in the URL; ``{model}`` stands for the rest of it.
         methods: HTTP methods it answers to.
-        kind: the kind of instance that serves it, for routes that are passed on.
+        kinds: the kinds of instance that may serve it, for routes that are passed on; with
+            several, the first that has the request's model does.
         page: what the gateway answers itself, for the others.
     """
 
     path: str
     methods: tuple[str, ...]
-    kind: Kind | None = None
+    kinds: tuple[Kind, ...] = ()
     page: Page | None = None
 
     @functools.cached_property
@@ -40,31 +44,47 @@ class Route:
         return self.path.encode()
 
 
+_LLM = (Kind.LLM,)
+_EMBEDDING = (Kind.EMBEDDING,)
+_EMBEDDING_FIRST = (Kind.EMBEDDING, Kind.LLM)
+_LLM_FIRST = (Kind.LLM, Kind.EMBEDDING)
+
 ROUTES = (
-    Route("/v1/chat/completions", ("POST",), kind=Kind.LLM),
-    Route("/v1/completions", ("POST",), kind=Kind.LLM),
-    Route("/v1/embeddings", ("POST",), kind=Kind.EMBEDDING),
+    Route("/v1/chat/completions", ("POST",), kinds=_LLM),
+    Route("/v1/completions", ("POST",), kinds=_LLM),
+    Route("/v1/responses", ("POST",), kinds=_LLM),
+    Route("/v1/messages", ("POST",), kinds=_LLM),
+    Route("/v1/embeddings", ("POST",), kinds=_EMBEDDING),
+    Route("/v1/rerank", ("POST",), kinds=_EMBEDDING_FIRST),
+    Route("/v1/score", ("POST",), kinds=_EMBEDDING_FIRST),
+    Route("/tokenize", ("POST",), kinds=_LLM_FIRST),
+    Route("/detokenize", ("POST",), kinds=_LLM_FIRST),
     Route("/v1/models", ("GET", "HEAD"), page=Page.MODELS),
     Route("/v1/models/{model}", ("GET", "HEAD"), page=Page.MODEL),
     Route("/health", ("GET", "HEAD"), page=Page.HEALTH),
+    Route("/ready", ("GET", "HEAD"), page=Page.READY),
+    Route("/metrics", ("GET", "HEAD"), page=Page.METRICS),
+    Route("/v1/management/{path}", ("GET", "HEAD", "POST", "PUT", "DELETE"), page=Page.MANAGEMENT),
 )
 
 MODEL_PREFIX = "/v1/models/"
+MANAGEMENT_PREFIX = "/v1/management/"
 
 _by_path = {route.path: route for route in ROUTES}
 _model_route = _by_path["/v1/models/{model}"]
+_management_route = _by_path["/v1/management/{path}"]
 
 
 def find_route(method: str, path: str) -> Route:
     """Return the route, or raise ApiError 404 or 405."""
     route = _by_path.get(path)
     if route is None:
-        if not path.startswith(MODEL_PREFIX) or path == MODEL_PREFIX:
+        route = _find_by_prefix(path)
+        if route is None:
             known = ", ".join(f"{r.methods[0]} {r.path}" for r in ROUTES)
             raise ApiError(
                 404, f"there is no {method} {path}; routes: {known}", code="route_not_found"
             )
-        route = _model_route
     if method not in route.methods:
         allowed = ", ".join(route.methods)
         raise ApiError(
@@ -74,3 +94,9 @@ def find_route(method: str, path: str) -> Route:
             headers=[(b"allow", allowed.encode())],
         )
     return route
+
+
+def _find_by_prefix(path: str) -> Route | None:
+    if path.startswith(MODEL_PREFIX) and path != MODEL_PREFIX:
+        return _model_route
+    return _management_route if path.startswith(MANAGEMENT_PREFIX) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any, cast
 
 import uvicorn
@@ -130,6 +131,14 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         self.transport.abort()
 
 
+class _DeafServer(uvicorn.Server):
+    """Leaves signals to whoever runs it."""
+
+    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override] # wider
+        """Handle none."""
+        return contextlib.nullcontext()
+
+
 def build_server(
     app: ASGIApp,
     *,
@@ -140,6 +149,7 @@ def build_server(
     keep_alive_timeout: int = 75,
     shutdown_timeout: int = 10,
     backlog: int = 2048,
+    signals: bool = True,
 ) -> uvicorn.Server:
     """Return a server for the gateway.
 
@@ -158,6 +168,7 @@ def build_server(
         keep_alive_timeout: seconds an idle connection is kept after a response.
         shutdown_timeout: seconds that running requests get when the server stops.
         backlog: connections the system holds before they are accepted.
+        signals: whether SIGINT and SIGTERM stop it while it serves in the main thread.
     """
     protocol = type("_Protocol", (BoundedHeadProtocol,), {"head_timeout": head_timeout})
     config = uvicorn.Config(
@@ -179,4 +190,4 @@ def build_server(
         timeout_graceful_shutdown=shutdown_timeout,
         backlog=backlog,
     )
-    return uvicorn.Server(config)
+    return uvicorn.Server(config) if signals else _DeafServer(config)

@@ -51,6 +51,7 @@ class Upstream:
         self._clock = clock
         self._idle: list[UpstreamConnection] = []
         self._open: set[UpstreamConnection] = set()
+        self._retired = False
 
     @property
     def idle(self) -> int:
@@ -109,6 +110,13 @@ class Upstream:
             for connection in stale:
                 connection.abort()
 
+    def retire(self) -> None:
+        """Let what runs end, and keep no connection after that."""
+        self._retired = True
+        for connection in self._idle:
+            connection.abort()
+        self._idle.clear()
+
     def close(self) -> None:
         """Close every connection, with whatever runs over it."""
         self._idle.clear()
@@ -135,7 +143,7 @@ class Upstream:
         return connection
 
     def _released(self, connection: UpstreamConnection) -> None:
-        if len(self._idle) >= self._max_idle:
+        if self._retired or len(self._idle) >= self._max_idle:
             connection.abort()
             return
         connection.idle_since = self._clock()

@@ -1,0 +1,217 @@
+"""What a gateway server is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from sage.config.ports import LOOPBACK, SagePorts
+from sage.errors import ConfigError, UnknownKeyError
+from sage.inference.engines.spec import base_url
+from sage.inference.gateway.breaker import BreakerRule
+from sage.inference.gateway.instances import CareRules
+from sage.inference.gateway.keys import KeyRing
+from sage.inference.gateway.limits import GatewayLimits
+from sage.inference.gateway.policies import PROXY_POLICY, check_policy, effective_policy
+from sage.inference.gateway.probe import ProbeRule
+from sage.inference.gateway.target import parse_target
+from sage.inference.gateway.terms import CLASSES
+from sage.inference.scheduling.instance import InstanceSpec
+from sage.inference.scheduling.policy_types import SchedulingPolicyType
+from sage.inference.scheduling.request import SLO, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class BackendInstanceConfig:
+    """One engine behind the gateway, on this machine or elsewhere.
+
+    Attributes:
+        host: name or address; ``localhost`` is tried at each of its addresses.
+        port: TCP port.
+        model_name: the model it serves, as clients name it.
+        instance_type: ``llm`` or ``embedding``; by default the list it stands in says which.
+        max_concurrent_requests: requests it is given at once; the rest wait in the gateway.
+        api_key: sent to it in place of the client's key.
+        base_url: in place of host and port, ``https://host/prefix`` too; a ``/v1`` at its end is
+            left out.
+        instance_id: its name; by default made from type and address.
+
+    Raises:
+        ConfigError: a value is missing or cannot be used; says which.
+    """
+
+    host: str = "localhost"
+    port: int | None = None
+    model_name: str = ""
+    instance_type: str | None = None
+    max_concurrent_requests: int = 256
+    api_key: str | None = field(default=None, repr=False)
+    base_url: str | None = None
+    instance_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.model_name:
+            raise ConfigError(f"backend {self._where}: model_name is missing")
+        if self.base_url is None and self.port is None:
+            raise ConfigError(f"backend {self.model_name!r} needs a port, or a base_url")
+        if self.port is not None and not 0 < self.port <= 65535:
+            raise ConfigError(
+                f"backend {self.model_name!r}: port must be from 1 to 65535, not {self.port}"
+            )
+        kinds = [kind.value for kind in Kind]
+        if self.instance_type is not None and self.instance_type not in kinds:
+            raise UnknownKeyError(self.instance_type, kinds, where="instance_type")
+        if self.max_concurrent_requests < 1:
+            raise ConfigError(
+                f"backend {self.model_name!r}: max_concurrent_requests must be at least 1, "
+                f"not {self.max_concurrent_requests}"
+            )
+        parse_target(self.url)
+
+    @property
+    def _where(self) -> str:
+        return self.base_url or f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The base URL, without ``/v1``."""
+        if self.base_url is not None:
+            return self.base_url.rstrip("/").removesuffix("/v1")
+        assert self.port is not None
+        return base_url(self.host, self.port)
+
+    def spec(self, kind: Kind) -> InstanceSpec:
+        """Return it as the scheduler knows instances.
+
+        Args:
+            kind: of the list it stands in.
+
+        Raises:
+            ConfigError: its instance_type says otherwise.
+        """
+        if self.instance_type not in (None, kind.value):
+            raise ConfigError(
+                f"backend {self.model_name!r} has instance_type {self.instance_type!r} "
+                f"but stands among the {kind.value} backends"
+            )
+        return InstanceSpec(
+            self.instance_id or self._made_id(kind),
+            kind,
+            (self.model_name,),
+            self.max_concurrent_requests,
+        )
+
+    def _made_id(self, kind: Kind) -> str:
+        parts = urlsplit(self.url)
+        address = f"{parts.netloc}{parts.path}".strip("/")
+        made = "".join(c if c.isalnum() or c in "-." else "-" for c in f"{kind.value}-{address}")
+        return made.encode("ascii", "replace").decode().replace("?", "-")[:200]
+
+
+@dataclass(frozen=True, slots=True)
+class UnifiedServerConfig:
+    """A gateway server and its backends.
+
+    Attributes:
+        host: address to listen on; only this machine by default.
+        port: TCP port; 0 for any free one.
+        scheduling_policy: a `SchedulingPolicyType` or the name of a registered policy; with
+            backends of both kinds ``slo_aware`` is ``hybrid_slo``.
+        enable_control_plane: false makes a plain proxy: requests go round robin to the instances
+            that are up, at once, whatever max_concurrent_requests says, and none waits or is
+            ordered. Probing, breakers and failover stay.
+        llm_backends: the LLM engines.
+        embedding_backends: the embedding engines.
+        slo_classes: objectives of the requests that name none, by class: ``high`` and ``low`` by
+            priority, else ``llm`` or ``embedding``.
+        api_keys: keys clients must send, plain or as ``sha256:<hex>``; none means no key needed.
+        management_keys: keys for ``/v1/management/``, good for requests too.
+        limits: in time and size.
+        probe: how the backends' health is asked for.
+        breaker: when failing backends are left alone.
+        slow_start: seconds over which a recovered backend gets its full share back.
+        resend_share: requests that may be sent to a second backend, as a share of all.
+        shutdown_timeout: seconds that running requests get when the server stops.
+
+    Raises:
+        ConfigError: a value cannot be used, or two backends have one id; says which.
+        UnknownKeyError: no such policy.
+    """
+
+    host: str = LOOPBACK
+    port: int = SagePorts.GATEWAY_DEFAULT
+    scheduling_policy: str = SchedulingPolicyType.SLO_AWARE
+    enable_control_plane: bool = True
+    llm_backends: Sequence[BackendInstanceConfig] = ()
+    embedding_backends: Sequence[BackendInstanceConfig] = ()
+    slo_classes: Mapping[str, SLO] = field(default_factory=dict)
+    api_keys: Sequence[str] = field(default=(), repr=False)
+    management_keys: Sequence[str] = field(default=(), repr=False)
+    limits: GatewayLimits = field(default_factory=GatewayLimits)
+    probe: ProbeRule = field(default_factory=ProbeRule)
+    breaker: BreakerRule = field(default_factory=BreakerRule)
+    slow_start: float = 10.0
+    resend_share: float = 0.2
+    shutdown_timeout: int = 10
+
+    def __post_init__(self) -> None:
+        if not self.host:
+            raise ConfigError("host is empty; 127.0.0.1 is this machine alone, 0.0.0.0 everyone")
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"port must be from 0 to 65535, not {self.port}")
+        if self.shutdown_timeout < 1:
+            raise ConfigError(f"shutdown_timeout must be at least 1, not {self.shutdown_timeout}")
+        for name in ("llm_backends", "embedding_backends", "api_keys", "management_keys"):
+            object.__setattr__(self, name, _frozen(name, getattr(self, name)))
+        check_policy(self.scheduling_policy)
+        for name in self.slo_classes:
+            if name not in CLASSES:
+                raise UnknownKeyError(name, CLASSES, where="slo_classes")
+        self.care()
+        self.key_ring()
+        self._check_ids()
+
+    def _check_ids(self) -> None:
+        seen: dict[str, str] = {}
+        for spec, backend in self.instances():
+            if spec.id in seen:
+                raise ConfigError(
+                    f"two backends have the id {spec.id!r} ({seen[spec.id]} and {backend.url}); "
+                    "give each an instance_id"
+                )
+            seen[spec.id] = backend.url
+
+    def instances(self) -> list[tuple[InstanceSpec, BackendInstanceConfig]]:
+        """Return the backends as the scheduler knows them, LLMs first."""
+        listed = ((Kind.LLM, self.llm_backends), (Kind.EMBEDDING, self.embedding_backends))
+        return [
+            (self._unbounded(backend.spec(kind)), backend)
+            for kind, backends in listed
+            for backend in backends
+        ]
+
+    def _unbounded(self, spec: InstanceSpec) -> InstanceSpec:
+        return spec if self.enable_control_plane else replace(spec, max_requests=1_000_000)
+
+    def policy(self) -> str:
+        """Return the name of the policy that the scheduler follows."""
+        if not self.enable_control_plane:
+            return PROXY_POLICY
+        return effective_policy(self.scheduling_policy, (spec.kind for spec, _ in self.instances()))
+
+    def care(self) -> CareRules:
+        """Return how the instances are looked after."""
+        return CareRules(self.breaker, self.probe, self.slow_start, self.resend_share)
+
+    def key_ring(self) -> KeyRing:
+        """Return the keys, ready to check."""
+        local = self.host in (LOOPBACK, "localhost", "::1") or self.host.startswith("127.")
+        return KeyRing(self.api_keys, self.management_keys, remote=not local)
+
+
+def _frozen(name: str, value: Any) -> tuple[Any, ...]:
+    if isinstance(value, str | bytes):
+        raise ConfigError(f"{name} must be a list, not one {type(value).__name__}")
+    return tuple(value)

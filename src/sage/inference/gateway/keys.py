@@ -1,0 +1,118 @@
+"""API keys: who may send requests, and who may manage."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable
+
+from sage.errors import ConfigError
+from sage.inference.gateway.errors import ApiError
+
+_PREFIX = "sha256:"
+_HASH = re.compile(r"[0-9a-f]{64}")
+_KEY = re.compile(r"[\x21-\x7e]{8,200}")
+
+
+def key_digest(key: str) -> bytes:
+    """Return the SHA-256 digest of a key written plainly or as ``sha256:<64 hex digits>``.
+
+    Raises:
+        ConfigError: neither; the message does not show the key.
+    """
+    if key.startswith(_PREFIX):
+        digits = key[len(_PREFIX) :].lower()
+        if not _HASH.fullmatch(digits):
+            raise ConfigError("an API key after sha256: must be 64 hexadecimal digits")
+        return bytes.fromhex(digits)
+    if not _KEY.fullmatch(key):
+        raise ConfigError("an API key must be 8 to 200 printable ASCII characters, no spaces")
+    return hashlib.sha256(key.encode()).digest()
+
+
+class KeyRing:
+    """Checks keys, comparing digests in constant time.
+
+    Args:
+        inference: keys that may send requests and list models; without any, everyone may.
+        management: keys that may do everything; without any, management is open to those who may
+            send requests without a key, and closed as soon as there are inference keys.
+        remote: whether the gateway can be reached from other machines, where management is never
+            open without a key.
+    """
+
+    def __init__(
+        self,
+        inference: Iterable[str] = (),
+        management: Iterable[str] = (),
+        *,
+        remote: bool = False,
+    ) -> None:
+        self._management = [key_digest(key) for key in management]
+        own = [key_digest(key) for key in inference]
+        self._inference = [*own, *self._management] if own else []
+        self._remote = remote
+
+    @property
+    def guarded(self) -> bool:
+        """Whether requests need a key."""
+        return bool(self._inference)
+
+    def tenant(self, authorization: bytes) -> str:
+        """Return a name for the key's holder that does not show the key.
+
+        Args:
+            authorization: the Authorization header, or ``Bearer`` and an x-api-key.
+
+        Raises:
+            ApiError: 401, no key or none of those known.
+        """
+        digest = _presented(authorization)
+        if not _among(digest, self._inference):
+            raise _unauthorized(authorization)
+        return digest.hex()[:12]
+
+    def check_management(self, authorization: bytes) -> None:
+        """Let a manager pass.
+
+        Raises:
+            ApiError: 401 without a management key, 403 where none is configured.
+        """
+        if self._management:
+            if not _among(_presented(authorization), self._management):
+                raise _unauthorized(authorization)
+        elif self.guarded or self._remote:
+            raise ApiError(
+                403,
+                "management needs a key, and none is configured; set management_keys",
+                type="permission_error",
+                code="management_closed",
+            )
+
+
+def _presented(authorization: bytes) -> bytes:
+    scheme, _, key = authorization.partition(b" ")
+    return hashlib.sha256(key.strip() if scheme.lower() == b"bearer" else b"").digest()
+
+
+def _among(digest: bytes, known: list[bytes]) -> bool:
+    found = False
+    for item in known:
+        found |= hmac.compare_digest(digest, item)
+    return found
+
+
+def _unauthorized(authorization: bytes) -> ApiError:
+    message = (
+        "the API key is not known here"
+        if authorization
+        else "no API key was given; send it as Authorization: Bearer KEY"
+    )
+    return ApiError(
+        401,
+        message,
+        type="authentication_error",
+        code="invalid_api_key",
+        headers=[(b"www-authenticate", b"Bearer")],
+    )
