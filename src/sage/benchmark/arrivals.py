@@ -29,6 +29,10 @@ class ArrivalPattern(StrEnum):
     CLOSED = "closed"
 
 
+PATTERNS = tuple(pattern.value for pattern in ArrivalPattern)
+"""Their names, as users write them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Arrivals:
     """An open-loop arrival process.
@@ -46,7 +50,7 @@ class Arrivals:
     """
 
     pattern: ArrivalPattern = ArrivalPattern.POISSON
-    rate: float = 5.0
+    rate: float = 2.0
     cv: float = 2.0
     burst_size: int = 10
     ramp_from: float = 1.0

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from sage.benchmark.arrivals import ArrivalPattern, Arrivals
+from sage.benchmark.arrivals import PATTERNS, ArrivalPattern, Arrivals
 from sage.benchmark.lengths import Lengths, parse_lengths
 from sage.benchmark.policies import check_policy
 from sage.benchmark.slo import HybridSLOConfig, LLMSLOConfig
@@ -58,7 +58,7 @@ class _Benchmark:
     requests: int | None = 100
     seed: int = 0
     arrival: ArrivalPattern = ArrivalPattern.POISSON
-    rate: float = 5.0
+    rate: float = 2.0
     cv: float = 2.0
     burst_size: int = 10
     ramp_from: float = 1.0
@@ -225,8 +225,8 @@ def config_from(data: Mapping[str, Any], where: str) -> BenchmarkConfig:
     kind = MODES[mode]
     check_keys(values, kind, where)
     pattern = values.get("arrival")
-    if isinstance(pattern, str) and pattern not in list(ArrivalPattern):
-        raise UnknownKeyError(pattern, list(ArrivalPattern), where=f"{where}, arrival")
+    if isinstance(pattern, str) and pattern not in PATTERNS:
+        raise UnknownKeyError(pattern, PATTERNS, where=f"{where}, arrival")
     try:
         config: BenchmarkConfig = msgspec.convert(values, kind)
     except msgspec.ValidationError as error:

@@ -46,9 +46,15 @@ def spread(samples: Sequence[float]) -> Spread | None:
     if not samples:
         return None
     ordered = sorted(samples)
-    shares = (0.5, 0.9, 0.95, 0.99, 0.999)
     return Spread(
-        len(ordered), fmean(ordered), *(percentile(ordered, s) for s in shares), ordered[-1]
+        count=len(ordered),
+        mean=fmean(ordered),
+        p50=percentile(ordered, 0.5),
+        p90=percentile(ordered, 0.9),
+        p95=percentile(ordered, 0.95),
+        p99=percentile(ordered, 0.99),
+        p999=percentile(ordered, 0.999),
+        max=ordered[-1],
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sage.benchmark.config import BenchmarkConfig, HybridBenchmarkConfig
+from sage.benchmark.config import BenchmarkConfig
 from sage.benchmark.exchange import Exchange
 from sage.benchmark.load import LoadResult
 from sage.benchmark.slo import LLMSLOConfig
