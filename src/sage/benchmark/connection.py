@@ -18,6 +18,9 @@ class Pool(Protocol):
 
     clock: Callable[[], float]
 
+    def opened(self, connection: LoadConnection) -> None:
+        """The connection is there."""
+
     def answered(self, connection: LoadConnection, exchange: Exchange) -> None:
         """The exchange has ended; the connection is free, unless it is closing."""
 
@@ -66,6 +69,7 @@ class LoadConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)
+        self._pool.opened(self)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, all of it at one moment."""

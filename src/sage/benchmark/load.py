@@ -79,6 +79,7 @@ class Load:
         self._slots = max_in_flight or 1 << 60
         self._on_answer = on_answer
         self._idle: list[LoadConnection] = []
+        self._open: set[LoadConnection] = set()
         self._carrying: dict[Exchange, LoadConnection | None] = {}
         self._dialling: set[asyncio.Task[None]] = set()
         self._waiting: deque[tuple[PlannedRequest, float]] = deque()
@@ -94,6 +95,7 @@ class Load:
         self._stopped = False
         self._loop: asyncio.AbstractEventLoop
         self._finished: asyncio.Event
+        self._closed: asyncio.Event
 
     async def run(
         self, requests: Sequence[PlannedRequest], *, users: int = 0, think_s: float = 0.0
@@ -108,6 +110,7 @@ class Load:
         """
         self._loop = asyncio.get_running_loop()
         self._finished = asyncio.Event()
+        self._closed = asyncio.Event()
         self._source = deque(requests)
         self._users, self._think_s = users, think_s
         # What the load allocates has no cycles, and a collection would stand in its way.
@@ -157,9 +160,11 @@ class Load:
             task.cancel()
         if self._dialling:
             await asyncio.wait(self._dialling)
-        for connection in [*self._idle, *filter(None, self._carrying.values())]:
+        self._closed.clear()
+        for connection in list(self._open):
             connection.close()
-        self._idle.clear()
+        if self._open:
+            await self._closed.wait()
 
     def _is_over(self) -> bool:
         return not (self._source or self._waiting or self._carrying or self._thinking)
@@ -227,7 +232,6 @@ class Load:
                 exchange.fail(Failure.CONNECT, str(error), self.clock())
                 self._ended(exchange)
             return
-        self._connections += 1
         if exchange not in self._carrying:
             connection.close()
             return
@@ -235,6 +239,11 @@ class Load:
         connection.start(exchange, data)
 
     # What comes back
+
+    def opened(self, connection: LoadConnection) -> None:
+        """Note a connection, which is to be closed before the event loop is."""
+        self._connections += 1
+        self._open.add(connection)
 
     def answered(self, connection: LoadConnection, exchange: Exchange) -> None:
         """Take the connection back and let the next request go."""
@@ -244,6 +253,9 @@ class Load:
 
     def lost(self, connection: LoadConnection) -> None:
         """Forget a connection that closed."""
+        self._open.discard(connection)
+        if self._stopped and not self._open:
+            self._closed.set()
         if connection in self._idle:
             self._idle.remove(connection)
 

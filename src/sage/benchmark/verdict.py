@@ -23,7 +23,8 @@ class Verdict:
         loop_lag_p99_ms: how late the client's own timers fired.
         cpu_share: of one core that the load's thread used.
         asked_rate: requests per second that were to leave; 0 for a closed loop.
-        held_rate: requests per second that did leave: what the client could hold when it was late.
+        held_rate: requests per second that did leave, or answers that were taken in, whichever
+            were fewer: what the client could hold when it was late.
     """
 
     valid: bool
@@ -49,7 +50,7 @@ def judge(result: LoadResult) -> Verdict:
     loop_lag = percentile(beats, 0.99) if beats else 0.0
     median = percentile(latencies, 0.5) if latencies else 0.0
     tolerance = max(_TOLERANCE_MS, _TOLERANCE_SHARE * median)
-    held = _rate([item.sent for item in exchanges])
+    held = min(_rate([item.sent for item in exchanges]), _rate([item.ended for item in exchanges]))
     reason = ""
     if max(send_lag, loop_lag) > tolerance:
         what = "requests left" if send_lag >= loop_lag else "its timers fired"
