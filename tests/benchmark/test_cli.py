@@ -18,6 +18,8 @@ from tests.support import wait_until
 
 from .server import Answer, TinyServer, quick
 
+# A busy machine may make the client late, which it then says; what is tested here holds anyway.
+_MEASURED = (0, 7)
 _QUICK = ("--rate", "500", "--warmup-requests", "1")
 
 
@@ -41,14 +43,17 @@ def test_the_tutorials_lines(
         monkeypatch.setenv("SAGE_GATEWAY_PORT", server.url.rsplit(":", 1)[1])
         # The rate of the tutorial's run is real time; the flag only makes it shorter.
         fast = ("--rate", "1000")
-        assert bench("run", "--mode", "llm", "--policy", "fifo", "--requests", "100", *fast) == 0
+        assert (
+            bench("run", "--mode", "llm", "--policy", "fifo", "--requests", "100", *fast)
+            in _MEASURED
+        )
         assert server.set_policies == ["fifo", "priority"]
         assert len(server.bodies) == 103
         line = ("run", "--mode", "hybrid", "--policy", "hybrid_slo", "--llm-ratio", "0.7")
-        assert bench(*line, *fast) == 0
+        assert bench(*line, *fast) in _MEASURED
         server.set_policies.clear()
         line = ("compare", "--mode", "llm", "--policies", "fifo,priority,slo_aware")
-        assert bench(*line, *fast) == 0
+        assert bench(*line, *fast) in _MEASURED
         assert server.policy == "priority"
     assert server.set_policies[:6] == [
         *("fifo", "priority", "slo_aware"),
@@ -95,7 +100,7 @@ def test_results_as_json(bench: Any, tmp_path: Path) -> None:
     output = tmp_path / "r.json"
     arguments = ("run", "--requests", "20", "--api-key", "s3cret", "--output", str(output))
     with TinyServer() as server:
-        assert bench(*arguments, "--url", server.url, *_QUICK) == 0
+        assert bench(*arguments, "--url", server.url, *_QUICK) in _MEASURED
     text = output.read_text()
     assert "s3cret" not in text
     result = json.loads(text)
@@ -128,7 +133,7 @@ def test_a_comparison_shows_what_is_real(
         server.handler = slower
         arguments = ("--requests", "30", "--rounds", "4", "--output", str(output), "--no-raw")
         line = ("compare", "--policies", "fifo,priority", "--url", server.url)
-        assert bench(*line, *arguments, *_QUICK) == 0
+        assert bench(*line, *arguments, *_QUICK) in _MEASURED
     assert "worse" in capsys.readouterr().out
     result = json.loads(output.read_text())
     assert [run["seed"] for run in result["runs"]] == [0, 0, 1, 1, 2, 2, 3, 3]
@@ -178,7 +183,7 @@ def test_replay_of_a_trace(bench: Any, tmp_path: Path, capsys: pytest.CaptureFix
     )
     with TinyServer() as server:
         arguments = ("--url", server.url, "--time-scale", "50", "--warmup-requests", "0")
-        assert bench("replay", str(trace), *arguments) == 0
+        assert bench("replay", str(trace), *arguments) in _MEASURED
     assert [body["max_tokens"] for body in server.bodies] == [4, 7]
     assert [len(b["messages"][0]["content"].split()) for b in server.bodies] == [12, 9]
     assert "2 requests: 2 judged" in capsys.readouterr().out
@@ -203,7 +208,7 @@ def test_a_file_and_flags_that_win_over_it(bench: Any, tmp_path: Path) -> None:
     path.write_text(json.dumps({"mode": "hybrid", "requests": 9, "rate": 400, "seed": 5}))
     with TinyServer() as server:
         line = ("run", "--config", str(path), "--seed", "6", "--slo-embedding-ms", "0")
-        assert bench(*line, "--url", server.url, "--output", str(output)) == 0
+        assert bench(*line, "--url", server.url, "--output", str(output)) in _MEASURED
     config = json.loads(output.read_text())["config"]
     assert (config["mode"], config["requests"], config["seed"]) == ("hybrid", 9, 6)
     assert config["slo"] == {
@@ -263,7 +268,7 @@ def test_embedded_measures_the_packaged_engines(bench: Any, tmp_path: Path) -> N
     output = tmp_path / "r.json"
     line = ("run", "--embedded", "--mode", "hybrid", "--llm-ratio", "0.5", "--requests", "8")
     sizes = ("--output-tokens", "4", "--prompt-tokens", "20", "--rate", "20")
-    assert bench(*line, *sizes, "--warmup-requests", "1", "--output", str(output)) in (0, 1)
+    assert bench(*line, *sizes, "--warmup-requests", "1", "--output", str(output)) in _MEASURED
     summary = json.loads(output.read_text())["runs"][0]["summary"]
     assert summary["counts"]["answered"] == 8
     assert [item["name"] for item in summary["classes"]] == ["chat", "embedding", "all"]

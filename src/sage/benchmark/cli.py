@@ -26,12 +26,15 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _INTERRUPTED = 130
-_INVALID = 1
+_INVALID = (
+    7  # no SageError's code, so that scripts can tell a run that counts from one that does not
+)
 
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    help="Load a gateway or engine, measure it, and compare scheduling policies.",
+    help="Load a gateway or engine, measure it, and compare scheduling policies. "
+    "Exit code 7: the client was the bottleneck, so the figures are invalid.",
 )
 @click.version_option(package_name="sage-stack", prog_name="sage-cp-bench")
 def cli() -> None:
