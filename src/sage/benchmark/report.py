@@ -1,0 +1,236 @@
+"""Results as tables on a terminal and as a JSON document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from sage.benchmark.comparison import Comparison
+from sage.benchmark.config import BenchmarkConfig, mode_of
+from sage.benchmark.exchange import Exchange
+from sage.benchmark.machine import machine, versions
+from sage.benchmark.run import Run
+from sage.benchmark.statistics import Spread
+from sage.benchmark.summary import ClassSummary
+from sage.benchmark.target import Found
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_LATENCIES = (
+    ("TTFT", "ttft_ms"),
+    ("TPOT", "tpot_ms"),
+    ("ITL", "itl_ms"),
+    ("E2E", "e2e_ms"),
+    ("delay", "delay_ms"),
+)
+_SHARES = ("mean", "p50", "p90", "p95", "p99")
+_RAW_COLUMNS = (
+    "index",
+    "class",
+    "intended_s",
+    "sent_s",
+    "first_token_s",
+    "ended_s",
+    "status",
+    "failure",
+    "prompt_tokens",
+    "output_tokens",
+    "instance",
+    "interrupted",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where results come from.
+
+    Attributes:
+        command: the command line.
+        started: when, in ISO 8601.
+    """
+
+    command: str
+    started: str
+
+
+def document(
+    config: BenchmarkConfig,
+    found: Found,
+    origin: Origin,
+    runs: Sequence[Run],
+    comparison: Comparison | None = None,
+    *,
+    raw: bool = True,
+) -> dict[str, Any]:
+    """Return everything as plain values for JSON.
+
+    Args:
+        config: as it was in force.
+        found: what was measured.
+        origin: how to do it again.
+        runs: in the order they ran.
+        comparison: of the runs, when they are one.
+        raw: whether each request is listed; moments are seconds from the run's start.
+    """
+    result: dict[str, Any] = {
+        "command": origin.command,
+        "started": origin.started,
+        "seed": config.seed,
+        "target": {"url": found.url, "models": msgspec.to_builtins(found.models)},
+        "config": {"mode": mode_of(config), **msgspec.to_builtins(config)},
+        "machine": machine(),
+        "versions": versions(),
+        "runs": [_run(run, raw) for run in runs],
+    }
+    if comparison is not None:
+        result["comparison"] = msgspec.to_builtins(comparison)
+    return result
+
+
+def encode(result: dict[str, Any]) -> bytes:
+    """Return the document as indented JSON; numbers that JSON lacks become null."""
+    return msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"
+
+
+def _run(run: Run, raw: bool) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "policy": run.policy,
+        "seed": run.seed,
+        "round": run.round,
+        "summary": msgspec.to_builtins(run.summary),
+        "verdict": msgspec.to_builtins(run.verdict),
+        "connections": run.load.connections,
+    }
+    if raw:
+        began = run.load.began
+        rows = [_raw(exchange, began) for exchange in run.load.exchanges]
+        result["requests"] = {"columns": _RAW_COLUMNS, "rows": rows}
+    return result
+
+
+def _raw(exchange: Exchange, began: float) -> tuple[Any, ...]:
+    times = exchange.token_times
+    return (
+        exchange.request.index,
+        exchange.request.traffic.value,
+        round(exchange.intended - began, 6),
+        round(exchange.sent - began, 6),
+        round(times[0] - began, 6) if times else None,
+        round(exchange.ended - began, 6),
+        exchange.status,
+        exchange.failure.value if exchange.failure else None,
+        exchange.prompt_tokens,
+        exchange.output_tokens,
+        exchange.instance,
+        exchange.interrupted,
+    )
+
+
+def show_run(run: Run, console: Console) -> None:
+    """Draw one run: latencies by class, then what became of the requests, then the verdict."""
+    from rich.table import Table
+
+    title = f"policy {run.policy}" if run.policy else "the server's own policy"
+    table = Table(title=f"{title}, seed {run.seed}", title_justify="left")
+    table.add_column("class")
+    table.add_column("ms")
+    for share in _SHARES:
+        table.add_column(share.upper() if share != "mean" else share, justify="right")
+    for summary in _distinct(run.summary.classes):
+        for label, attribute in _LATENCIES:
+            spread: Spread | None = getattr(summary, attribute)
+            if spread is not None:
+                cells = [f"{getattr(spread, share):,.1f}" for share in _SHARES]
+                table.add_row(summary.name, label, *cells)
+        table.add_section()
+    console.print(table)
+    console.print(_outcomes(run))
+    counts = run.summary.counts
+    console.print(
+        f"{counts.planned} requests: {counts.judged} judged ({counts.answered} answered, "
+        f"{counts.failed} failed), {counts.cut} cut, {counts.interrupted} interrupted, "
+        f"{counts.unsent} unsent; {run.summary.duration_s:.1f} s",
+        highlight=False,
+    )
+    show_verdict(run, console)
+
+
+def show_verdict(run: Run, console: Console) -> None:
+    """Say whether the client kept up."""
+    verdict = run.verdict
+    if not verdict.valid:
+        console.print(f"INVALID: {verdict.reason}", style="bold red", highlight=False)
+        return
+    console.print(
+        f"client: kept up; requests left at most {verdict.send_lag_p99_ms:.1f} ms late (P99), "
+        f"{verdict.cpu_share:.0%} of a core used",
+        highlight=False,
+    )
+
+
+def _outcomes(run: Run) -> Any:
+    from rich.table import Table
+
+    table = Table()
+    names = ("issued", "answered", "failed", "in SLO", "share")
+    for name in ("class", *names, "req/s", "good/s", "tok/s"):
+        table.add_column(name, justify="left" if name == "class" else "right")
+    for summary in _distinct(run.summary.classes):
+        kinds = ", ".join(f"{count} {kind}" for kind, count in summary.failures.items())
+        table.add_row(
+            summary.name,
+            str(summary.issued),
+            str(summary.answered),
+            kinds or "0",
+            str(summary.slo_met),
+            f"{summary.attainment:.1%}",
+            f"{summary.requests_per_s:.2f}",
+            f"{summary.goodput:.2f}",
+            f"{summary.output_tokens_per_s:.1f}",
+        )
+    return table
+
+
+def _distinct(classes: Sequence[ClassSummary]) -> Sequence[ClassSummary]:
+    """With a single class, all of them together are that class."""
+    return classes[:1] if len(classes) == 2 else classes
+
+
+def show_comparison(comparison: Comparison, console: Console) -> None:
+    """Draw each figure of each policy with its difference to the first policy."""
+    from rich.table import Table
+
+    if not comparison.rows:
+        console.print("no round was complete, so there is nothing to compare", style="bold red")
+        return
+    table = Table(
+        title=f"{comparison.rounds} paired rounds; differences to the first policy, 95% interval",
+        title_justify="left",
+    )
+    for name in ("figure", "policy", "mean", "difference", "interval", "verdict"):
+        table.add_column(
+            name, justify="left" if name in ("figure", "policy", "verdict") else "right"
+        )
+    last = ""
+    for row in comparison.rows:
+        if last and row.metric != last:
+            table.add_section()
+        difference = row.difference
+        cells = ["", ""]
+        if difference is not None:
+            interval = f"{difference.low:+,.2f} … {difference.high:+,.2f}"
+            cells = [f"{difference.mean:+,.2f}", interval]
+        label = row.metric if row.metric != last else ""
+        table.add_row(label, row.policy, f"{row.mean:,.2f}", *cells, row.verdict)
+        last = row.metric
+    console.print(table)
+    if comparison.rounds == 1:
+        console.print("one round shows no difference; give --rounds 5 or more", style="yellow")
+    if not comparison.valid:
+        console.print(
+            "INVALID: the client was the bottleneck in at least one run", style="bold red"
+        )

@@ -1,0 +1,199 @@
+"""Runs and comparisons, from a configuration to figures."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import uvloop
+
+from sage.benchmark.arrivals import ArrivalPattern
+from sage.benchmark.config import BenchmarkConfig
+from sage.benchmark.exchange import Exchange
+from sage.benchmark.load import Load, LoadResult
+from sage.benchmark.policies import StrategyAdapter
+from sage.benchmark.prompts import PromptText, built_in_text, file_text
+from sage.benchmark.summary import Summary, summarise
+from sage.benchmark.target import Found
+from sage.benchmark.verdict import Verdict, judge
+from sage.benchmark.wire import RequestWriter
+from sage.benchmark.workload import PlannedRequest, plan_requests
+from sage.errors import ConfigError, SageError
+from sage.inference.gateway.target import parse_target
+
+logger = logging.getLogger("sage.benchmark")
+
+OnAnswer = Callable[[Exchange], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One measured run.
+
+    Attributes:
+        policy: in force while it ran; None when the server does not say.
+        seed: of its requests.
+        round: which round of a comparison, from 1; 0 outside one.
+        summary: the figures.
+        verdict: the client's on itself.
+        load: every exchange.
+    """
+
+    policy: str | None
+    seed: int
+    round: int
+    summary: Summary
+    verdict: Verdict
+    load: LoadResult = field(repr=False)
+
+    @property
+    def complete(self) -> bool:
+        """Whether it was not broken off."""
+        counts = self.summary.counts
+        return not (counts.unsent or counts.interrupted)
+
+
+class Bench:
+    """Measures one server with one workload.
+
+    Args:
+        config: validated.
+        found: the server.
+        on_answer: called with each answer that counts, for a progress display.
+    """
+
+    def __init__(
+        self, config: BenchmarkConfig, found: Found, *, on_answer: OnAnswer | None = None
+    ) -> None:
+        self._config = config
+        self._found = found
+        self._on_answer = on_answer
+        self._text: PromptText = file_text(Path(config.text)) if config.text else built_in_text()
+        self._adapter = StrategyAdapter(found.url, api_key=found.api_key)
+
+    def run(self) -> Run:
+        """Run once, under the policy named or else the one in force.
+
+        Raises:
+            SageError: the policy cannot be set, or not put back.
+        """
+        if len(self._config.policies) > 1:
+            raise ConfigError(
+                f"a run has one policy, not {', '.join(self._config.policies)}; "
+                "`compare` takes several"
+            )
+        with self._policies():
+            policy = self._config.policies[0] if self._config.policies else None
+            return self._measure(policy, self._config.seed, 0)
+
+    def compare(self) -> Iterator[Run]:
+        """Run each policy once a round, in turn, and yield each run; stops when one is broken off.
+
+        All policies of a round get the same requests at the same moments, and each round begins
+        with another policy, so that neither drift nor order favours one.
+
+        Raises:
+            SageError: as `run`.
+        """
+        policies = self._config.policies
+        if len(policies) < 2:
+            raise ConfigError("a comparison needs at least two policies, such as fifo,hybrid_slo")
+        with self._policies():
+            for number in range(self._config.rounds):
+                shift = number % len(policies)
+                for policy in (*policies[shift:], *policies[:shift]):
+                    run = self._measure(policy, self._config.seed + number, number + 1)
+                    yield run
+                    if not run.complete:
+                        return
+
+    @contextlib.contextmanager
+    def _policies(self) -> Iterator[None]:
+        """Restore afterwards whatever policy is in force now, if any is to be set."""
+        if not self._config.policies:
+            yield
+            return
+        with self._adapter.restored():
+            yield
+
+    def _measure(self, policy: str | None, seed: int, number: int) -> Run:
+        if policy is not None:
+            self._adapter.apply(policy)
+        else:
+            with contextlib.suppress(SageError):
+                policy = self._adapter.current()
+        config = replace(self._config, seed=seed)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            result = runner.run(self._load(config))
+        return Run(policy, seed, number, summarise(result, config), judge(result), result)
+
+    async def _load(self, config: BenchmarkConfig) -> LoadResult:
+        requests = plan_requests(config)
+        if config.warmup_requests:
+            await self._warm_up(config)
+        users = config.users if config.arrival is ArrivalPattern.CLOSED else 0
+        load = self._make_load(config, config.max_in_flight, self._on_answer)
+        with _stopped_by_interrupt(load):
+            return await load.run(requests, users=users, think_s=config.think_s)
+
+    async def _warm_up(self, config: BenchmarkConfig) -> None:
+        warming = replace(
+            config,
+            # Other prompts than those measured, or the engine would answer these from its cache.
+            seed=-1 - config.seed,
+            requests=config.warmup_requests,
+            trace=None,
+            arrival=ArrivalPattern.CLOSED,
+            max_in_flight=None,
+        )
+        requests: list[PlannedRequest] = plan_requests(warming)
+        result = await self._make_load(config, None, None).run(requests, users=1)
+        failed = [item for item in result.exchanges if item.failure is not None]
+        if failed:
+            logger.warning(
+                "%d of %d warm-up requests failed, the first with: %s",
+                len(failed),
+                len(requests),
+                failed[0].detail,
+            )
+
+    def _make_load(
+        self, config: BenchmarkConfig, max_in_flight: int | None, on_answer: OnAnswer | None
+    ) -> Load:
+        target = parse_target(self._found.url)
+        writer = RequestWriter(
+            target,
+            self._found.models,
+            self._text,
+            stream=config.stream,
+            ignore_eos=config.ignore_eos,
+            api_key=self._found.api_key,
+        )
+        return Load(
+            target,
+            writer,
+            stream=config.stream,
+            timeout_s=config.timeout_s,
+            max_in_flight=max_in_flight,
+            on_answer=on_answer,
+        )
+
+
+@contextlib.contextmanager
+def _stopped_by_interrupt(load: Load) -> Iterator[None]:
+    """Ctrl-C ends the load, not the process: what was measured is still reported."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, load.stop)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)

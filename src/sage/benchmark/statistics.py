@@ -1,0 +1,89 @@
+"""Figures from samples: percentiles, and intervals of paired differences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+# Student's t at 97.5%, by degrees of freedom from 1; the last one serves for all above.
+_T = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """Return the smallest sample that ``share`` of the samples do not exceed (nearest rank).
+
+    Args:
+        ordered: samples in rising order; at least one.
+        share: above 0, up to 1.
+    """
+    # A product such as 0.07 * 100 may lie a hair above the whole number it stands for.
+    rank = math.ceil(round(share * len(ordered), 9))
+    return ordered[max(0, rank - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How a quantity is spread over ``count`` samples, all in its own unit."""
+
+    count: int
+    mean: float
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+    p999: float
+    max: float
+
+
+def spread(samples: Sequence[float]) -> Spread | None:
+    """Return the spread of the samples, or None when there are none."""
+    if not samples:
+        return None
+    ordered = sorted(samples)
+    return Spread(
+        count=len(ordered),
+        mean=fmean(ordered),
+        p50=percentile(ordered, 0.5),
+        p90=percentile(ordered, 0.9),
+        p95=percentile(ordered, 0.95),
+        p99=percentile(ordered, 0.99),
+        p999=percentile(ordered, 0.999),
+        max=ordered[-1],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A mean difference over paired rounds, with its 95% interval (Student's t).
+
+    Attributes:
+        mean: of the differences.
+        low: the interval's lower end; -inf with a single pair.
+        high: its upper end; inf with a single pair.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def real(self) -> bool:
+        """Whether the interval excludes no difference at all."""
+        return self.low > 0 or self.high < 0
+
+
+def paired_difference(before: Sequence[float], after: Sequence[float]) -> Difference:
+    """Return ``after`` - ``before``, pair by pair; both of the same length, at least 1."""
+    differences = [b - a for a, b in zip(before, after, strict=True)]
+    mean = fmean(differences)
+    if len(differences) == 1:
+        return Difference(mean, -math.inf, math.inf)
+    half = _T[min(len(differences) - 1, len(_T)) - 1] * stdev(differences)
+    half /= math.sqrt(len(differences))
+    return Difference(mean, mean - half, mean + half)

@@ -1,0 +1,170 @@
+"""A tiny real server whose behaviour each test writes; it runs in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self
+
+REASONS = {200: "OK", 404: "Not Found", 429: "Too Many Requests", 500: "Internal Server Error"}
+
+
+def event(content: str | None = None, *, finish: str | None = None) -> bytes:
+    """Return one chunk of a streamed chat answer."""
+    delta = {} if content is None else {"content": content}
+    return encode_event({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+
+
+def encode_event(payload: Any) -> bytes:
+    """Return a server-sent event in its HTTP chunk."""
+    data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    data = b"data: " + data + b"\n\n"
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+class Answer:
+    """What a handler writes its answer with."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+
+    def json(self, payload: Any, status: int = 200) -> None:
+        """Answer in one piece."""
+        body = json.dumps(payload).encode()
+        self.writer.write(
+            f"HTTP/1.1 {status} {REASONS[status]}\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\n\r\n".encode()
+            + body
+        )
+
+    def begin(self) -> None:
+        """Begin a streamed answer."""
+        self.writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+            b"transfer-encoding: chunked\r\nx-sage-instance: llm-1\r\n\r\n"
+        )
+
+    def tokens(self, *contents: str) -> None:
+        """Write one event a content."""
+        for content in contents:
+            self.writer.write(event(content))
+
+    def end(self, *, tokens: int | None = None) -> None:
+        """End a streamed answer properly."""
+        self.writer.write(event(finish="stop"))
+        if tokens is not None:
+            usage = {"prompt_tokens": 7, "completion_tokens": tokens}
+            self.writer.write(encode_event({"choices": [], "usage": usage}))
+        self.writer.write(encode_event(b"[DONE]") + b"0\r\n\r\n")
+
+    def quick(self) -> None:
+        """Answer a streamed request at once, with two tokens."""
+        self.begin()
+        self.tokens("a", "b")
+        self.end(tokens=2)
+
+
+Handler = Callable[[int, dict[str, Any], Answer], Awaitable[None]]
+
+
+async def quick(number: int, body: dict[str, Any], answer: Answer) -> None:
+    """Answer everything at once."""
+    if "input" in body:
+        answer.json({"data": [{"embedding": [0.5]} for _ in body["input"]]})
+    elif body.get("stream"):
+        answer.quick()
+    else:
+        usage = {"prompt_tokens": 7, "completion_tokens": 2}
+        answer.json({"choices": [{"message": {"content": "a b"}}], "usage": usage})
+
+
+class TinyServer:
+    """Answers POSTs with a handler, and the gateway's lists by itself.
+
+    Attributes:
+        url: where it listens.
+        bodies: of the POSTs, in the order they came.
+        policy: in force; None when the management route is not there.
+        set_policies: what was put in force, in order.
+        stubborn: takes a policy and does not follow it.
+    """
+
+    def __init__(self, handler: Handler = quick, *, policy: str | None = None) -> None:
+        self.handler = handler
+        self.bodies: list[dict[str, Any]] = []
+        self.policy = policy
+        self.available = ["fifo", "priority", "slo_aware", "hybrid_slo"]
+        self.set_policies: list[str] = []
+        self.stubborn = False
+        self.url = ""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def _stop(self) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            while not writer.is_closing():
+                await self._one(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the client has left, or the test is over
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")
+        method, path, _ = head[0].split()
+        length = next((int(h.split(":")[1]) for h in head if h.startswith("content-length")), 0)
+        body = json.loads(await reader.readexactly(length) or b"null")
+        answer = Answer(writer)
+        if path == "/v1/models":
+            models = [{"id": "chat", "kind": "llm"}, {"id": "embed", "kind": "embedding"}]
+            answer.json({"data": models})
+        elif path == "/v1/management/policy":
+            self._manage(method, body, answer)
+        else:
+            self.bodies.append(body)
+            await self.handler(len(self.bodies) - 1, body, answer)
+        await writer.drain()
+
+    def _manage(self, method: str, body: Any, answer: Answer) -> None:
+        if self.policy is None:
+            answer.json({"error": "no such page"}, 404)
+            return
+        if method == "put":
+            self.set_policies.append(body["policy"])
+            if not self.stubborn:
+                self.policy = body["policy"]
+        answer.json({"policy": self.policy, "available": self.available})
