@@ -172,6 +172,29 @@ def test_a_request_cancelled_while_it_runs_is_not_done() -> None:
     assert (waiting.counts.cancelled, waiting.counts.done) == (1, 0)
 
 
+def test_a_full_batch_is_given_ahead_of_a_busy_worker() -> None:
+    """The worker that ends first goes on at once, and its time counts from then."""
+    waiting = BatchQueue(QueuePolicy(BatchLimits(100), workers=1, max_wait=0))
+    for _ in range(4):
+        waiting.submit([100], 0)
+    first, ahead = waiting.next_batch(0), waiting.next_batch(0)
+    assert first is not None
+    assert ahead is not None
+    assert waiting.next_batch(0) is None, "only one is given ahead"
+    waiting.finished(first, 5)
+    waiting.finished(ahead, 7)
+    assert waiting.counts.busy_seconds == 7
+
+
+def test_less_than_a_full_batch_waits_for_company() -> None:
+    """While every worker is busy, texts that would make a small batch may still be joined."""
+    waiting = BatchQueue(QueuePolicy(BatchLimits(100), workers=1, max_wait=0))
+    waiting.submit([50], 0)
+    assert waiting.next_batch(0) is not None
+    waiting.submit([50], 0)
+    assert waiting.next_batch(0) is None
+
+
 class Traffic:
     """Random events for a queue, which checks the sums after each."""
 
@@ -199,7 +222,9 @@ class Traffic:
 
     def end(self) -> None:
         if self.running:
-            batch = self.running.pop(self.rng.randrange(len(self.running)))
+            # One given ahead of a free worker runs only when another has ended.
+            under_way = min(len(self.running), self.queue.policy.workers)
+            batch = self.running.pop(self.rng.randrange(under_way))
             self.rng.choice([self.queue.finished, self.queue.failed])(batch, self.now)
 
     def cancel(self) -> None:
@@ -213,7 +238,7 @@ class Traffic:
         assert counts.accepted == len(self.requests)
         texts = [entry[2] for entry in self.queue._by_length]
         assert self.queue.queued_tokens == sum(text.tokens for text in texts)
-        assert len(self.running) == self.queue.running_batches <= self.queue.policy.workers
+        assert len(self.running) == self.queue.running_batches <= self.queue.policy.workers + 1
 
 
 @given(st.integers(0, 2**32), st.integers(1, 4), st.floats(0, 2))
@@ -230,7 +255,7 @@ def test_requests_are_counted_once_each_and_the_sums_agree(
         traffic.now += max_wait + 1
         traffic.next()
         if traffic.running:
-            traffic.queue.finished(traffic.running.pop(), traffic.now)
+            traffic.queue.finished(traffic.running.pop(0), traffic.now)
         traffic.check()
     assert traffic.queue.queued_texts == traffic.queue.queued_tokens == 0
 

@@ -103,10 +103,9 @@ class QueuedText:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Texts to run in one call now."""
+    """Texts to run in one call."""
 
     texts: tuple[QueuedText, ...]
-    started: float
 
     @property
     def padded_tokens(self) -> int:
@@ -162,7 +161,9 @@ class BatchQueue:
         self._retries: deque[tuple[QueuedText, ...]] = deque()
         self._queued_tokens = 0
         self._virtual_time = 0.0
-        self._running: set[Batch] = set()
+        # Calls under way, and since when; and at most one that waits for the next free worker.
+        self._running: dict[Batch, float] = {}
+        self._ready: Batch | None = None
         self._speed: float | None = None
 
     @property
@@ -177,8 +178,8 @@ class BatchQueue:
 
     @property
     def running_batches(self) -> int:
-        """Calls under way."""
-        return len(self._running)
+        """Calls under way, and the one that is ready for the next free worker."""
+        return len(self._running) + (self._ready is not None)
 
     @property
     def queued(self) -> int:
@@ -223,17 +224,24 @@ class BatchQueue:
         return request
 
     def next_batch(self, now: float) -> Batch | None:
-        """Take the texts to run now, or None: no worker is free, or nothing is due."""
+        """Take the texts to run, or None: no worker needs them, or nothing is due.
+
+        Batches are to be run in the order they are given. When every worker is busy and a full
+        batch waits, one is given ahead, so that the worker that ends first goes on at once.
+        """
         idle = self.policy.workers - len(self._running)
-        if idle < 1:
+        if idle < 1 and (self._ready or self._queued_tokens < self.policy.limits.max_tokens):
             return None
         texts = self._next_retry()
         if texts is None:
             if not self._due(now):
                 return None
-            texts = self._take(idle)
-        batch = Batch(texts, now)
-        self._running.add(batch)
+            texts = self._take(max(1, idle))
+        batch = Batch(texts)
+        if idle < 1:
+            self._ready = batch
+        else:
+            self._running[batch] = now
         for request in batch.requests:
             request.phase = RequestPhase.RUNNING
         self._virtual_time += batch.tokens / max(1, len(self._live))
@@ -345,8 +353,10 @@ class BatchQueue:
         del self._live[request.id]
 
     def _ended(self, batch: Batch, now: float) -> None:
-        self._running.remove(batch)
-        seconds = max(now - batch.started, 1e-6)
+        seconds = max(now - self._running.pop(batch), 1e-6)
+        if self._ready is not None:
+            self._running[self._ready] = now
+            self._ready = None
         counts = self.counts
         counts.batches += 1
         counts.coalesced_batches += len(batch.requests) > 1
