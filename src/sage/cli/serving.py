@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import subprocess
 import sys
@@ -52,6 +53,9 @@ async def _serve(stack: Stack) -> int:
         await asyncio.wait([starting])
         return 130
     starting.result()
+    # What was made while starting lives as long as the process; the collector need not look again.
+    gc.collect()
+    gc.freeze()
     try:
         for line in describe(read_state(stack.paths)):
             click.echo(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -178,6 +179,9 @@ class EmbeddingServer:
             self._failure = error
             self.stop()
             return
+        # What was loaded lives as long as the process; the collector need not look again.
+        gc.collect()
+        gc.freeze()
         self._app.ready(embedder, policy)
         logger.info(
             "ready: %s, %d dimensions, at most %s tokens a text, %d worker(s) of %d padded tokens",
