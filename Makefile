@@ -24,7 +24,7 @@ setup: $(VENV)/.dev
 models: $(VENV)/.local
 	@$(BIN)/sage models install --default
 
-run: models
+run: setup models
 	@$(BIN)/python examples/quickstart.py $(if $(ONCE),--once)
 
 test: setup models
