@@ -13,31 +13,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sage.benchmark import machine as benchmark_machine
+
 RESULTS = Path(__file__).parent / "results"
 
 
 def machine() -> dict[str, Any]:
     """Describe this machine: processor, cores this process may use, memory, system."""
-    import psutil
-
+    here = benchmark_machine.machine()
+    affinity = getattr(os, "sched_getaffinity", None)
     return {
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "system": platform.platform(),
+        "processor": here["cpu"],
+        # A benchmark may be pinned, which the machine's own count does not show.
+        "cores": len(affinity(0)) if affinity else here["cores"],
+        "memory_gib": here["memory_gib"],
+        "system": here["system"],
         "python": platform.python_version(),
     }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
