@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sage.cli.collector import settle_collector
 from sage.config.paths import user_paths
 from sage.errors import AlreadyRunningError, ConfigError
 
@@ -123,6 +124,7 @@ def _serve(config_file: Path | None, asked: dict[str, Any]) -> int:
         for line in describe(state):
             click.echo(line)
         sys.stdout.flush()
+        settle_collector()
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("sage").setLevel(logging.INFO)

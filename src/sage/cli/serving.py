@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from sage.cli.collector import settle_collector
 from sage.config.paths import user_paths
 from sage.errors import EngineError
 from sage.inference.engines.log import open_log, tail
@@ -53,9 +53,7 @@ async def _serve(stack: Stack) -> int:
         await asyncio.wait([starting])
         return 130
     starting.result()
-    # What was made while starting lives as long as the process; the collector need not look again.
-    gc.collect()
-    gc.freeze()
+    settle_collector()
     try:
         for line in describe(read_state(stack.paths)):
             click.echo(line)

@@ -19,6 +19,8 @@ async def until_closed(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
     try:
         with contextlib.suppress(ConnectionError):
             for part in parts:
+                if writer.is_closing():
+                    break
                 writer.write(part)
                 await writer.drain()
                 await asyncio.sleep(pause)

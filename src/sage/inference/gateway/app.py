@@ -80,7 +80,7 @@ class Gateway:
         self._on_startup = on_startup
         self._pages = Pages(self, on_reload)
         self._created: dict[str, int] = {}
-        self.app: ASGIApp = _App(self)
+        self.app: ASGIApp = _App(self, self._desk, self._pages)
 
     # Instances
 
@@ -281,9 +281,22 @@ class Gateway:
         self._desk.stop()
         await self._instances.aclose()
 
-    # Requests
 
-    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+class _App:
+    """The ASGI callable: an object with an async __call__, which every server recognises."""
+
+    def __init__(self, gateway: Gateway, desk: Desk, pages: Pages) -> None:
+        self._gateway = gateway
+        self._desk = desk
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1000})
+            return
         try:
             route = find_route(scope["method"], scope["path"])
         except ApiError as error:
@@ -293,21 +306,6 @@ class Gateway:
             await proxy.serve(self._desk, self._desk.begin(scope, receive, send), route)
         else:
             await self._pages.serve(route, scope, receive, send)
-
-
-class _App:
-    """The ASGI callable: an object with an async __call__, which every server recognises."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await self._gateway._handle(scope, receive, send)  # noqa: SLF001 - one class in two
-        elif scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-        else:
-            await send({"type": "websocket.close", "code": 1000})
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:

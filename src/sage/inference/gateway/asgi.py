@@ -19,13 +19,34 @@ CLIENT_EXTENSION = "sage.client"
 
 
 class ClientLink(Protocol):
-    """What the gateway asks of its server beyond ASGI."""
+    """One request's way to its client without ASGI's coroutines and messages (``Reply``).
+
+    Attributes:
+        on_gone: called when the client leaves before the response is complete.
+    """
+
+    on_gone: Callable[[], None] | None
+
+    def whole_body(self) -> bytes | None:
+        """Return the request's body if all of it is here; None: ``receive`` it."""
+
+    def begin(self, status: int, headers: Headers) -> None:
+        """Set the head down; it leaves with the first of the body, or by ``flush``."""
+
+    def flush(self) -> None:
+        """Let the head leave now, if it has not."""
+
+    def write(self, data: bytes) -> bool:
+        """Write a piece of the body; return whether the client keeps up, else ``drain`` first."""
+
+    def finish(self, data: bytes) -> None:
+        """Write the last piece of the body, and end."""
+
+    async def drain(self) -> None:
+        """Wait until what was written has left."""
 
     def abort(self) -> None:
         """Close the client's connection at once, cutting the response short."""
-
-    def hold(self) -> None:
-        """Keep the response's head back and write it with the body, which follows at once."""
 
 
 async def send_json(

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from sage.inference.gateway.asgi import Receive, Scope, Send
+from sage.inference.gateway.asgi import CLIENT_EXTENSION, Receive, Scope, Send
 from sage.inference.gateway.backend import Backend
 from sage.inference.gateway.exchange import Exchange, Interruption, Outcome
 from sage.inference.gateway.failover import ResendBudget
@@ -114,6 +114,10 @@ class Desk:
             now + self.limits.body_timeout,
             f"{self._id_prefix}{number:x}".encode(),
         )
+        extensions = scope.get("extensions")
+        if extensions and (client := extensions.get(CLIENT_EXTENSION)) is not None:
+            exchange.client = client
+            client.on_gone = exchange.gone
         self._open[number] = exchange
         self.tally.received += 1
         self.budget.earn()

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from enum import Enum
 
-from sage.inference.gateway.asgi import CLIENT_EXTENSION, ClientLink, Receive, Scope, Send
+from sage.inference.gateway.asgi import ClientLink, Receive, Scope, Send
 from sage.inference.gateway.backend import Backend
 from sage.inference.gateway.response import UpstreamResponse
 from sage.inference.gateway.terms import NO_TERMS, Terms
@@ -65,7 +65,9 @@ class Exchange:
         outcome: how it ended; set once nothing is left but to tell the client.
         ended: whether the client has been told.
         interruption: why it is being stopped.
-        watcher: waits for the client to leave; started for requests that last.
+        watcher: waits for the client to leave; started for requests that last, where the server
+            does not tell.
+        client: the server's link to the client, where it offers one.
     """
 
     id: int
@@ -104,19 +106,26 @@ class Exchange:
     ended: bool = False
     interruption: Interruption | None = None
     watcher: asyncio.Task[None] | None = None
+    client: ClientLink | None = None
     seen: tuple[int, float] = (0, 0.0)
     _waiter: asyncio.Future[None] | None = None
 
+    def take_decision(self) -> Decision | None:
+        """Take the scheduler's decision, if there is one yet."""
+        decision, self.decision = self.decision, None
+        return decision
+
     async def decided(self) -> Decision:
         """Wait for the scheduler's decision and take it."""
-        while self.decision is None:
+        while True:
+            decision = self.take_decision()
+            if decision is not None:
+                return decision
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-        decision, self.decision = self.decision, None
-        return decision
 
     def decide(self, decision: Decision) -> None:
         """Hand over the scheduler's decision."""
@@ -132,12 +141,16 @@ class Exchange:
 
     def watch(self) -> None:
         """Start waiting for the client to leave, once the body has been read."""
-        if self.watcher is None and not self.reading:
+        if self.watcher is None and self.client is None and not self.reading:
             self.watcher = asyncio.create_task(self._until_gone())
 
     async def _until_gone(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":
             continue
+        self.gone()
+
+    def gone(self) -> None:
+        """The client has left."""
         self.interrupt(Interruption.CLIENT_GONE)
 
     def stalled(self, now: float, limit: float) -> bool:
@@ -153,9 +166,3 @@ class Exchange:
             self.seen = (response.arrivals, now)
             return False
         return now - self.seen[1] >= limit
-
-    @property
-    def client(self) -> ClientLink | None:
-        """The server's link to the client, where it offers one."""
-        extensions = self.scope.get("extensions")
-        return extensions.get(CLIENT_EXTENSION) if extensions else None

@@ -128,7 +128,7 @@ class Metrics:
     def _series(self, exchange: Exchange) -> Series:
         # A model that clients make up must not make a series.
         model = exchange.model if exchange.known else ""
-        kind = exchange.kind.value if exchange.kind is not None and exchange.known else ""
+        kind = exchange.kind or "" if exchange.known else ""
         key = (kind, model, exchange.terms.cls or kind or "none")
         series = self.series.get(key)
         if series is None:

@@ -8,7 +8,7 @@ import re
 import msgspec
 
 from sage.errors import InferenceError, UpstreamError
-from sage.inference.gateway.asgi import send_json
+from sage.inference.gateway.asgi import Headers, send_json
 from sage.inference.gateway.backend import Backend
 from sage.inference.gateway.bodies import (
     ClientGoneError,
@@ -92,7 +92,10 @@ async def _forward(desk: Desk, exchange: Exchange, route: Route) -> None:
         raise too_large(limit)
     if head.request_id:
         exchange.request_id = head.request_id
-    body = await read_body(exchange.receive, limit)
+    client = exchange.client
+    body = None if client is None else client.whole_body()
+    if body is None:
+        body = await read_body(exchange.receive, limit)
     desk.body_read(exchange)
     fields = decode_fields(body)
     model, kind = _model_and_kind(desk, route, fields.model)
@@ -153,7 +156,7 @@ async def _reach(
 ) -> UpstreamResponse:
     """Return the response of the first instance that can be reached."""
     while True:
-        decision = await exchange.decided()
+        decision = exchange.take_decision() or await exchange.decided()
         if isinstance(decision, Reject):
             raise rejection(decision, exchange.causes)
         backend = desk.backends[decision.instance_id]
@@ -205,23 +208,55 @@ async def _relay(desk: Desk, exchange: Exchange, response: UpstreamResponse) -> 
         request_id=exchange.request_id,
         instance_id=backend.header_id,
     )
-    send = exchange.send
     exchange.started = True
-    if response.complete and (client := exchange.client) is not None:
-        client.hold()
+    client = exchange.client
+    if client is None:
+        await _relay_messages(desk, exchange, response, headers)
+        return
+    client.begin(response.status, headers)
+    if not (response.complete or response.buffered):
+        client.flush()
+    data = response.take() if response.complete else await response.read()
+    _first_bytes(desk, exchange)
+    before = b""
+    if not response.complete or response.buffered:
+        full = not client.write(data)
+        while full or not await response.pump(client.write):
+            full = False
+            await client.drain()
+        before, data = response.passed or data, response.take()
+    _delivered(desk, exchange, response, before, data)
+    client.finish(data)
+
+
+async def _relay_messages(
+    desk: Desk, exchange: Exchange, response: UpstreamResponse, headers: Headers
+) -> None:
+    """Relay by ASGI's messages, for servers that offer nothing faster."""
+    send = exchange.send
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     data = await response.read()
-    exchange.first_byte_at = desk.clock()
-    if exchange.streamed:
-        desk.first_token(exchange)
+    _first_bytes(desk, exchange)
     before = b""
     while not response.complete or response.buffered:
         await send({"type": "http.response.body", "body": data, "more_body": True})
         before = data or before
         data = await response.read()
-    desk.usage(exchange, before, data)
-    desk.settle(exchange, Outcome.DONE if response.status < 500 else Outcome.FAILED)
+    _delivered(desk, exchange, response, before, data)
     await send({"type": "http.response.body", "body": data, "more_body": False})
+
+
+def _first_bytes(desk: Desk, exchange: Exchange) -> None:
+    exchange.first_byte_at = desk.clock()
+    if exchange.streamed:
+        desk.first_token(exchange)
+
+
+def _delivered(
+    desk: Desk, exchange: Exchange, response: UpstreamResponse, before: bytes, last: bytes
+) -> None:
+    desk.usage(exchange, before, last)
+    desk.settle(exchange, Outcome.DONE if response.status < 500 else Outcome.FAILED)
 
 
 async def _answer(exchange: Exchange, error: ApiError) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from sage.errors import UpstreamError
@@ -28,17 +29,21 @@ class UpstreamResponse:
         complete: whether the whole body has arrived (it may not have been read yet).
         arrivals: how often bytes have come; 0 means that the engine has not begun to answer.
         buffered: bytes of the body that have arrived and not been read.
+        passed: the piece of the body that ``pump`` passed on last.
     """
 
     __slots__ = (
         "_chunks",
         "_error",
+        "_full",
+        "_sink",
         "_source",
         "_waiter",
         "arrivals",
         "buffered",
         "complete",
         "headers",
+        "passed",
         "status",
     )
 
@@ -48,7 +53,10 @@ class UpstreamResponse:
         self.complete = False
         self.arrivals = 0
         self.buffered = 0
+        self.passed = b""
         self._source = source
+        self._full = False
+        self._sink: Callable[[bytes], bool] | None = None
         self._chunks: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
         self._error: UpstreamError | None = None
@@ -78,6 +86,10 @@ class UpstreamResponse:
             if self._error is not None:
                 raise self._error
             await self._wait()
+        return self.take()
+
+    def take(self) -> bytes:
+        """Return what has come of the body and was not read; b"" when that is nothing."""
         chunks = self._chunks
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
@@ -85,6 +97,37 @@ class UpstreamResponse:
             self._source.resume()
         self.buffered = 0
         return data
+
+    async def pump(self, sink: Callable[[bytes], bool]) -> bool:
+        """Pass the body on as it comes, within the call that receives it.
+
+        Args:
+            sink: given each piece but the last; says whether it takes more for now.
+
+        Returns:
+            Whether the body is complete, so that its last piece can be read; otherwise the sink
+            is full.
+
+        Raises:
+            ConnectionBrokenError: the connection ended before the body did.
+            MalformedResponseError: what came is not HTTP/1.1.
+        """
+        while not self.complete:
+            if self._chunks:
+                self.passed = self.take()
+                if not sink(self.passed):
+                    return False
+                continue
+            if self._error is not None:
+                raise self._error
+            self._sink, self._full = sink, False
+            try:
+                await self._wait()
+            finally:
+                self._sink = None
+            if self._full:
+                return False
+        return True
 
     def abort(self) -> None:
         """Close the connection unless the response is complete; this ends the engine's work."""
@@ -106,7 +149,13 @@ class UpstreamResponse:
         self.buffered += len(data)
 
     def wake(self) -> None:
-        """Let the reader look at what has come."""
+        """Let the reader look at what has come, or pass it on."""
+        sink = self._sink
+        if sink is not None and not self.complete and self._chunks and self._error is None:
+            self.passed = self.take()
+            if sink(self.passed):
+                return
+            self._sink, self._full = None, True
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)

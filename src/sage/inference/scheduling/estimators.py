@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
 
 _DEFAULT_OUTPUT = 128.0
 _KEEP = 0.95
 _MAX_KEYS = 4096
+_Key = tuple[str, str, int]
 
 
 class TokenEstimator:
@@ -22,7 +24,7 @@ class TokenEstimator:
 
     def __init__(self) -> None:
         self._ratios: dict[str, float] = {}
-        self._outputs: OrderedDict[tuple[str, str, int], float] = OrderedDict()
+        self._outputs: OrderedDict[_Key, float] = OrderedDict()
 
     def prompt(self, model: str, guess: int) -> int:
         """Return the prompt tokens to reckon with for a guess; at least 1 when the guess is."""
@@ -50,27 +52,34 @@ class TokenEstimator:
             old = self._ratios.get(model)
             self._ratios[model] = ratio if old is None else _KEEP * old + (1 - _KEEP) * ratio
         if completion > 0:
-            for key in _keys(model, tenant, prompt):
+            for key in _keys(model, tenant, prompt.bit_length()):
                 self._count(key, completion)
 
-    def _count(self, key: tuple[str, str, int], completion: int) -> None:
-        old = self._outputs.get(key)
-        self._outputs[key] = completion if old is None else _KEEP * old + (1 - _KEEP) * completion
-        self._outputs.move_to_end(key)
-        if len(self._outputs) > _MAX_KEYS:
-            self._outputs.popitem(last=False)
+    def _count(self, key: _Key, completion: int) -> None:
+        outputs = self._outputs
+        old = outputs.get(key)
+        if old is None:
+            outputs[key] = completion
+            if len(outputs) > _MAX_KEYS:
+                outputs.popitem(last=False)
+            return
+        outputs[key] = old + (1 - _KEEP) * (completion - old)
+        # Far from the limit it does not matter which were used last.
+        if len(outputs) > _MAX_KEYS // 2:
+            outputs.move_to_end(key)
 
     def _mean(self, model: str, tenant: str, prompt: int) -> float:
-        for key in _keys(model, tenant, prompt):
-            mean = self._outputs.get(key)
+        outputs = self._outputs
+        for key in _keys(model, tenant, prompt.bit_length()):
+            mean = outputs.get(key)
             if mean is not None:
                 return mean
         return _DEFAULT_OUTPUT
 
 
-def _keys(model: str, tenant: str, prompt: int) -> tuple[tuple[str, str, int], ...]:
+@functools.lru_cache(maxsize=_MAX_KEYS)
+def _keys(model: str, tenant: str, size: int) -> tuple[_Key, ...]:
     """Name the means an output belongs to, the narrowest first."""
-    size = prompt.bit_length()
     if tenant:
         return (model, tenant, size), (model, tenant, -1), (model, "", -1)
     return (model, "", size), (model, "", -1)

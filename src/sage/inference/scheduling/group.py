@@ -50,7 +50,7 @@ class Group:
     @property
     def waiting(self) -> int:
         """How many requests wait."""
-        return len(self.queue) + len(self.retries)
+        return self.queue.live + len(self.retries)
 
     def open_instances(self, tried: tuple[str, ...] = ()) -> list[InstanceState]:
         """Return the instances with a free slot, without those tried already."""

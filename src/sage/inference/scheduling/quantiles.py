@@ -26,7 +26,7 @@ class WindowedQuantiles:
         ConfigError: a window or error out of range.
     """
 
-    __slots__ = ("_current", "_epoch", "_half", "_log_gamma", "_previous", "_scale")
+    __slots__ = ("_current", "_epoch", "_half", "_log_gamma", "_previous", "_scale", "_until")
 
     def __init__(self, window: float = 60.0, error: float = 0.01) -> None:
         if not window > 0.0:
@@ -38,19 +38,24 @@ class WindowedQuantiles:
         self._log_gamma = math.log(gamma)
         self._scale = 2.0 / (gamma + 1.0)
         self._epoch = 0
+        self._until = 0.0
         self._current: dict[int | None, int] = {}
         self._previous: dict[int | None, int] = {}
 
     def add(self, value: float, now: float) -> None:
         """Take in a value seen at ``now``."""
-        epoch = int(now // self._half)
-        if epoch != self._epoch:
-            self._turn(epoch)
-        bucket = (
-            None
-            if value < _SMALLEST
-            else math.ceil(math.log(min(value, _LARGEST)) / self._log_gamma)
-        )
+        self.put(self.bucket(value), now)
+
+    def bucket(self, value: float) -> int | None:
+        """Return the bucket of a value; those of equal relative error have the same buckets."""
+        if value < _SMALLEST:
+            return None
+        return math.ceil(math.log(min(value, _LARGEST)) / self._log_gamma)
+
+    def put(self, bucket: int | None, now: float) -> None:
+        """Take in a value of that bucket seen at ``now``."""
+        if now >= self._until:
+            self._turn(int(now // self._half))
         counts = self._current
         counts[bucket] = counts.get(bucket, 0) + 1
 
@@ -90,3 +95,4 @@ class WindowedQuantiles:
         self._previous = self._current if epoch == self._epoch + 1 else {}
         self._current = {}
         self._epoch = epoch
+        self._until = (epoch + 1) * self._half

@@ -27,6 +27,9 @@ class RequestQueue:
     Args:
         ordering: ranks the requests.
         counters: what tenants were served; None for one lane.
+
+    Attributes:
+        live: how many entries wait.
     """
 
     def __init__(self, ordering: Ordering, counters: TokenCounters | None = None) -> None:
@@ -36,10 +39,10 @@ class RequestQueue:
         self._top: list[tuple[tuple[float, float], int, _Lane]] = []
         self._created = 0
         self._ages: deque[Entry] = deque()
-        self._live = 0
+        self.live = 0
 
     def __len__(self) -> int:
-        return self._live
+        return self.live
 
     def __iter__(self) -> Iterator[Entry]:
         """Yield the waiting entries in order of acceptance."""
@@ -48,7 +51,7 @@ class RequestQueue:
     def push(self, entry: Entry, now: float) -> None:
         """Let the entry wait."""
         entry.waiting = True
-        self._live += 1
+        self.live += 1
         self._ages.append(entry)
         lane = self._lane(entry)
         heapq.heappush(lane.heap, (self.ordering.rank(entry.request, now), entry.order, entry))
@@ -76,7 +79,7 @@ class RequestQueue:
     def remove(self, entry: Entry) -> None:
         """Take a waiting entry out."""
         entry.waiting = False
-        self._live -= 1
+        self.live -= 1
         lane = self._lane(entry)
         lane.live -= 1
         if not lane.live:
@@ -84,7 +87,7 @@ class RequestQueue:
             del self._lanes[lane.name]
         else:
             lane.compact()
-        if len(self._ages) > 32 and self._live * 2 < len(self._ages):
+        if len(self._ages) > 32 and self.live * 2 < len(self._ages):
             self._ages = deque(entry for entry in self._ages if entry.waiting)
 
     def _lane(self, entry: Entry) -> _Lane:

@@ -177,15 +177,15 @@ class Scheduler:
         self._order += 1
         entry = Entry(request, self._order, group)
         self._accounts.arrives(entry)
-        if not group.waiting:
-            if not group.up:
-                reason = self._fleet.none_up(group)
-                return [self._ledger.refuse(entry, 503, reason, self._down_retry_after, now)]
-            if not self._dispatcher.contended(group):
-                chosen = self._dispatcher.choose(entry, now)
-                if chosen is not None:
-                    self._entries[request.id] = entry
-                    return [self._dispatcher.dispatch(entry, chosen, now, waited=False)]
+        dispatcher = self._dispatcher
+        if not (dispatcher.queued and dispatcher.contended(group)):
+            chosen = dispatcher.choose(entry, now)
+            if chosen is not None:
+                self._entries[request.id] = entry
+                return [dispatcher.dispatch(entry, chosen, now, waited=False)]
+        if not group.up:
+            reason = self._fleet.none_up(group)
+            return [self._ledger.refuse(entry, 503, reason, self._down_retry_after, now)]
         return self._hold(entry, now)
 
     def finished(self, request_id: int, now: float) -> list[Decision]:

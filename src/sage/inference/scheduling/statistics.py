@@ -47,18 +47,6 @@ class Figures:
         self.tpot = WindowedQuantiles()
         self.e2e = WindowedQuantiles()
 
-    def take(
-        self, waited: float, ttft: float | None, tpot: float | None, e2e: float, now: float
-    ) -> None:
-        """Count a served request and its times."""
-        self.done += 1
-        self.queue_time.add(waited, now)
-        self.e2e.add(e2e, now)
-        if ttft is not None:
-            self.ttft.add(ttft, now)
-        if tpot is not None:
-            self.tpot.add(tpot, now)
-
     def describe(self, now: float) -> dict[str, Any]:
         """Return counts, P50/P95/P99 of each time, and attainment; None where nothing is known."""
         judged = self.slo_met + self.slo_missed + self.slo_failed + self.slo_rejected
@@ -108,14 +96,20 @@ class Statistics:
             if tokens > 1:
                 tpot = (now - first) / (tokens - 1)
         figures = self.of(entry)
-        waited = entry.dispatched - arrived
-        figures.take(waited, ttft, tpot, now - arrived, now)
         instance = self.instances.get(state.spec.id)
         if instance is None:
             instance = self.instances[state.spec.id] = Figures()
-        instance.take(waited, ttft, tpot, now - arrived, now)
+        figures.done += 1
+        instance.done += 1
+        e2e = now - arrived
+        _put(figures.queue_time, instance.queue_time, entry.dispatched - arrived, now)
+        _put(figures.e2e, instance.e2e, e2e, now)
+        if ttft is not None:
+            _put(figures.ttft, instance.ttft, ttft, now)
+        if tpot is not None:
+            _put(figures.tpot, instance.tpot, tpot, now)
         if slo is not None:
-            met = meets(slo, now - arrived if ttft is None else ttft, tpot, now - arrived)
+            met = meets(slo, e2e if ttft is None else ttft, tpot, e2e)
             for item in (figures, instance):
                 if met:
                     item.slo_met += 1
@@ -173,6 +167,13 @@ class Statistics:
     def _judge(self, met: bool, now: float) -> None:
         self._attained = _MEMORY * self._attained + (1.0 - _MEMORY) * met
         self._judged = now
+
+
+def _put(first: WindowedQuantiles, second: WindowedQuantiles, value: float, now: float) -> None:
+    """Take a value into two sketches of equal error, at the price of one logarithm."""
+    bucket = first.bucket(value)
+    first.put(bucket, now)
+    second.put(bucket, now)
 
 
 def meets(slo: SLO, ttft: float, tpot: float | None, e2e: float) -> bool:
