@@ -312,6 +312,22 @@ def test_latency_based_takes_the_quickest_so_far() -> None:
     assert set(places) == {"fast"}
 
 
+def test_latency_based_compares_streams_by_their_first_token() -> None:
+    """An instance quick to start but slow a token gets the streams, the other one the rest."""
+    scheduler = core("latency_based", spec("prompt", 50), spec("steady", 50))
+    times = {"prompt": (0.1, 9.0), "steady": (1.0, 3.0)}
+    now = 0.0
+    for number in range(100, 140):
+        place = where(scheduler, request(number, now), now)
+        first, whole = times[place]
+        scheduler.first_token(number, now + first)
+        scheduler.usage(number, 100, 10, now + whole)
+        scheduler.finished(number, now + whole)
+        now += 10.0
+    assert where(scheduler, request(1, now, streamed=True), now) == "prompt"
+    assert where(scheduler, request(2, now), now) == "steady"
+
+
 def test_edf_ttl_goes_by_priority_then_expiry() -> None:
     """Priority is strict; within one, the earliest to expire, 60 s when it has no target."""
     scheduler = core("edf_ttl", spec("a"))

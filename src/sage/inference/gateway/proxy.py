@@ -117,6 +117,7 @@ async def _forward(desk: Desk, exchange: Exchange, route: Route) -> None:
             exchange.slo,
             prefix_hashes(body) if kind is Kind.LLM else (),
             cls,
+            fields.stream is True,
         ),
     )
     response = await _reach(desk, exchange, _target(route, scope["query_string"]), head, body)

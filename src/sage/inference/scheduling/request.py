@@ -65,6 +65,7 @@ class Request:
         prefix: hashes of the prompt's blocks, each covering all blocks before it too, so that
             equal hashes mean equal beginnings.
         cls: name of its class in the configuration and in the figures; empty takes the kind's.
+        streamed: whether its answer is wanted token by token.
     """
 
     id: int
@@ -78,3 +79,4 @@ class Request:
     slo: SLO | None = None
     prefix: tuple[int, ...] = ()
     cls: str = ""
+    streamed: bool = False

@@ -76,7 +76,7 @@ class LeastBusyFirst:
 
 
 class CacheAware:
-    """SGLang's cache-aware routing.
+    """SGLang's cache-aware routing (sglang-router 0.3, with its defaults).
 
     While loads are out of balance, by more than ``absolute`` requests and by more than a factor
     ``relative``, the least loaded. Else the instance that has the longest share of the prompt
@@ -117,33 +117,40 @@ class CacheAware:
 class LowestLatency(Random):
     """LiteLLM's latency-based routing: the lowest mean of the last ten latencies.
 
-    A latency is the time to the first token of a stream, else seconds a generated token. One
-    without any is taken first; equals are taken by chance.
+    For a stream that is the time to the first token, where an instance has served streams; else
+    the seconds a generated token took, of all it has served. An instance without any is taken
+    first; equals are taken by chance. (litellm 1.x, router_strategy/lowest_latency.py, with its
+    defaults: ten latencies, no buffer.)
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._latencies: dict[str, deque[float]] = {}
+        self._per_token: dict[str, deque[float]] = {}
+        self._ttft: dict[str, deque[float]] = {}
 
     def completed(self, state: InstanceState, completion: Completion) -> None:
         """Take in a request served."""
-        latency = completion.ttft
-        if latency is None:
-            latency = completion.seconds / max(1, completion.tokens)
-        self._latencies.setdefault(state.spec.id, deque(maxlen=10)).append(latency)
+        _note(self._per_token, state, completion.seconds / max(1, completion.tokens))
+        if completion.ttft is not None:
+            _note(self._ttft, state, completion.ttft)
 
     def choose(
         self,
-        request: Request,  # noqa: ARG002 - Placement's signature
+        request: Request,
         instances: Sequence[InstanceState],
         now: float,  # noqa: ARG002 - Placement's signature
     ) -> InstanceState | None:
         """Return the quickest so far."""
-        means = [self._mean(state.spec.id) for state in instances]
+        means = [self._mean(state.spec.id, request.streamed) for state in instances]
         lowest = min(means)
         best = [s for s, mean in zip(instances, means, strict=True) if mean == lowest]
         return best[self._rng.below(len(best))]
 
-    def _mean(self, instance_id: str) -> float:
-        latencies = self._latencies.get(instance_id)
+    def _mean(self, instance_id: str, streamed: bool) -> float:
+        latencies = self._ttft.get(instance_id) if streamed else None
+        latencies = latencies or self._per_token.get(instance_id)
         return sum(latencies) / len(latencies) if latencies else 0.0
+
+
+def _note(latencies: dict[str, deque[float]], state: InstanceState, seconds: float) -> None:
+    latencies.setdefault(state.spec.id, deque(maxlen=10)).append(seconds)
