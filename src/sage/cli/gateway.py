@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sage.cli.collector import settle_collector
+from sage.cli.process import allow_many_connections, settle_collector
 from sage.config.paths import user_paths
 from sage.errors import AlreadyRunningError, ConfigError
 
@@ -128,6 +128,7 @@ def _serve(config_file: Path | None, asked: dict[str, Any]) -> int:
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("sage").setLevel(logging.INFO)
+    allow_many_connections()
     try:
         paths.state.mkdir(parents=True, exist_ok=True)
     except OSError as error:

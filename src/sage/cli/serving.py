@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from sage.cli.collector import settle_collector
+from sage.cli.process import allow_many_connections, settle_collector
 from sage.config.paths import user_paths
 from sage.errors import EngineError
 from sage.inference.engines.log import open_log, tail
@@ -29,6 +29,7 @@ def serve_here(config: StackConfig, arguments: Sequence[str]) -> int:
     """Serve in this process until SIGINT or SIGTERM; return the exit code."""
     import uvloop
 
+    allow_many_connections()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(Stack(config, arguments=arguments)))
 
