@@ -15,7 +15,7 @@ def test_the_soft_limit_of_open_files_is_raised_to_the_hard_one() -> None:
         "import resource; from sage.cli.process import allow_many_connections;"
         "allow_many_connections(); print(resource.getrlimit(resource.RLIMIT_NOFILE))"
     )
-    shell = f"ulimit -Hn 4096; ulimit -Sn 256; exec {sys.executable} -c '{code}'"
+    shell = f"ulimit -Sn 256; ulimit -Hn 4096; exec {sys.executable} -c '{code}'"
     said = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "(4096, 4096)"
 

@@ -31,12 +31,12 @@ _BAD_REQUEST = (
 class HttpConnection(asyncio.Protocol):
     """Parses requests, runs the app for one after the other, and bounds what clients may hold.
 
-    It stands in for uvicorn's own protocol, which takes half as long again for a short request
-    and arms no timer on a connection until its first response. Here a connection on which no
-    request is being served has ``head_timeout`` seconds to send a whole head, from when it opened or sent
-    its first byte, and the keep-alive time between two requests; the rest of a body that was
-    answered early (413) is read and dropped for ``head_timeout``, so that the client gets to see
-    the answer. Requests sent ahead wait until those before them are answered.
+    It stands in for uvicorn's own protocol, which takes half as long again for a short request and
+    arms no timer on a connection until its first response. Here a connection on which no request is
+    being served has ``head_timeout`` seconds to send a whole head, from when it opened or sent its
+    first byte, and the keep-alive time between two requests; the rest of a body that was answered
+    early (413) is read and dropped for ``head_timeout``, so that the client gets to see the answer.
+    Requests sent ahead wait until those before them are answered.
 
     Args:
         config, server_state, app_state: uvicorn's.
