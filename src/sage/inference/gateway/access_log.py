@@ -54,6 +54,7 @@ class AccessLog:
         self._cut = False
         self._fd = -1
         self._thread: threading.Thread | None = None
+        self._dropping = threading.Lock()
         self.dropped = 0
 
     def open(self) -> None:
@@ -159,9 +160,10 @@ class AccessLog:
                 logger.warning("access log: written again; %d lines were dropped", self.dropped)
 
     def _drop(self, lines: int, why: str) -> None:
-        self.dropped += lines
-        if not self._failing:
-            self._failing = True
+        with self._dropping:
+            self.dropped += lines
+            said, self._failing = self._failing, True
+        if not said:
             logger.error("access log: %s; lines are dropped and counted", why)
 
 

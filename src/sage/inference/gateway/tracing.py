@@ -62,7 +62,8 @@ class Tracing:
         self._make = provider
         self._provider: TracerProvider | None = None
         self._tracer: Any = None
-        self._offset = lambda: wall_clock() - clock()
+        self._wall_clock = wall_clock
+        self._clock = clock
         self._spans: dict[int, Span] = {}
 
     def open(self) -> None:
@@ -139,7 +140,7 @@ class Tracing:
         span.end(self._nanoseconds(now))
 
     def _nanoseconds(self, at: float) -> int:
-        return int((self._offset() + at) * _NANO)
+        return int((self._wall_clock() - self._clock() + at) * _NANO)
 
 
 def _facts(exchange: Exchange) -> dict[str, Any]:
