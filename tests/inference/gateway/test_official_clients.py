@@ -21,7 +21,7 @@ from tests.support import ANY_PORTS
 
 pytestmark = [pytest.mark.engines, pytest.mark.anyio]
 
-KEY, LIMITED = "official-client-1", "official-client-2"
+KEY, LIMITED = "official-client-1", ("official-client-2", "official-client-3")
 CITY: dict[str, Any] = {
     "type": "object",
     "properties": {"city": {"type": "string", "maxLength": 20}},
@@ -69,16 +69,17 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             port=0,
             llm_backends=[backend(llm)],
             embedding_backends=[backend(embedding)],
-            api_keys=[KEY, ApiKey(LIMITED, "limited", tokens_per_minute=1)],
+            api_keys=[KEY, *(ApiKey(key, tokens_per_minute=1) for key in LIMITED)],
         )
         with UnifiedAPIServer(config) as server:
             yield Served(server.url, llm.model, embedding.model)
 
 
-# Tools: small models follow an example, so the conversation holds some.
+# Tools: a model this small does as the conversation has done so far, which holds some calls; with
+# results in it, it would rather repeat those.
 
 
-def openai_turns() -> list[Any]:
+def openai_turns(result: str | None = None) -> list[Any]:
     turns: list[Any] = []
     for number, city in enumerate(CITIES):
         call = {
@@ -89,8 +90,9 @@ def openai_turns() -> list[Any]:
         turns += [
             {"role": "user", "content": f"What is the weather in {city}?"},
             {"role": "assistant", "content": "", "tool_calls": [call]},
-            {"role": "tool", "tool_call_id": f"call{number}", "content": "sunny"},
         ]
+        if result is not None:
+            turns.append({"role": "tool", "tool_call_id": f"call{number}", "content": result})
     return [*turns, {"role": "user", "content": LAST}]
 
 
@@ -100,7 +102,7 @@ OPENAI_TOOL: Any = {
 }
 
 
-def anthropic_turns() -> list[Any]:
+def anthropic_turns(result: str | None = None) -> list[Any]:
     turns: list[Any] = []
     before: list[Any] = []
     for number, city in enumerate(CITIES):
@@ -115,7 +117,8 @@ def anthropic_turns() -> list[Any]:
             {"role": "user", "content": [*before, ask]},
             {"role": "assistant", "content": [use]},
         ]
-        before = [{"type": "tool_result", "tool_use_id": f"call{number}", "content": "sunny"}]
+        if result is not None:
+            before = [{"type": "tool_result", "tool_use_id": f"call{number}", "content": result}]
     return [*turns, {"role": "user", "content": [*before, {"type": "text", "text": LAST}]}]
 
 
@@ -183,7 +186,7 @@ def test_openai_structured_output(served: Served) -> None:
 
 
 def test_openai_tools(served: Served) -> None:
-    """A tool that must be called is called with arguments of its schema, whole and streamed."""
+    """A tool that must be called is called with arguments of its schema; results are taken in."""
     request: dict[str, Any] = {
         "model": served.llm,
         "messages": openai_turns(),
@@ -208,6 +211,12 @@ def test_openai_tools(served: Served) -> None:
         ]
         assert [piece.name for piece in pieces if piece.name] == ["get_weather"]
         assert json.loads("".join(p.arguments or "" for p in pieces)) == {"city": "Berlin"}
+        told = {"messages": openai_turns("sunny"), "tool_choice": "auto", "max_tokens": 8}
+        usage = client.chat.completions.create(**{**request, **told}).usage
+        before = client.chat.completions.create(**{**request, "max_tokens": 1}).usage
+        assert usage is not None
+        assert before is not None
+        assert usage.prompt_tokens > before.prompt_tokens + 3 * len(CITIES)
 
 
 def test_openai_responses(served: Served) -> None:
@@ -270,7 +279,7 @@ async def test_anthropic_async_client(served: Served) -> None:
 
 
 def test_anthropic_tools(served: Served) -> None:
-    """A tool use has the input its schema asks for, whole and streamed."""
+    """A tool use has the input its schema asks for; results are taken in."""
     request: dict[str, Any] = {
         "model": served.llm,
         "max_tokens": 60,
@@ -283,6 +292,10 @@ def test_anthropic_tools(served: Served) -> None:
         whole = client.messages.create(**request)
         with client.messages.stream(**request) as stream:
             streamed = stream.get_final_message()
+        ask: dict[str, Any] = {"model": served.llm, "tools": [ANTHROPIC_TOOL]}
+        told = client.messages.count_tokens(**ask, messages=anthropic_turns("sunny"))
+        untold = client.messages.count_tokens(**ask, messages=anthropic_turns())
+        assert told.input_tokens > untold.input_tokens + 3 * len(CITIES)
     for answer in (whole, streamed):
         assert answer.stop_reason == "tool_use"
         use = answer.content[-1]
@@ -306,7 +319,7 @@ def test_openai_exceptions(served: Served) -> None:
         assert lacking.value.status_code == 501
     with served.openai("no-such-key") as client, pytest.raises(openai.AuthenticationError):
         client.models.list()
-    with served.openai(LIMITED) as client:
+    with served.openai(LIMITED[0]) as client:
         client.chat.completions.create(**chat(served))
         with pytest.raises(openai.RateLimitError) as refused:
             client.chat.completions.create(**chat(served))
@@ -324,7 +337,7 @@ def test_anthropic_exceptions(served: Served) -> None:
             client.messages.create(**{**message(served), "model": 5})
     with served.anthropic("no-such-key") as client, pytest.raises(anthropic.AuthenticationError):
         client.messages.create(**message(served))
-    with served.anthropic(LIMITED) as client:
+    with served.anthropic(LIMITED[1]) as client:
         with pytest.raises(anthropic.RateLimitError) as refused:
             for _ in range(2):
                 client.messages.create(**message(served))
