@@ -9,6 +9,8 @@ from typing import Any
 import anthropic
 import openai
 import pytest
+from tests.conftest import MODELS_DIR
+from tests.support import ANY_PORTS
 
 from sage.config.paths import UserPaths
 from sage.inference.engines.spec import EngineSpec
@@ -16,8 +18,6 @@ from sage.inference.engines.stack import running_stack
 from sage.inference.gateway import BackendInstanceConfig, UnifiedAPIServer, UnifiedServerConfig
 from sage.inference.gateway.keys import ApiKey
 from sage.inference.scheduling.request import Kind
-from tests.conftest import MODELS_DIR
-from tests.support import ANY_PORTS
 
 pytestmark = [pytest.mark.engines, pytest.mark.anyio]
 
@@ -252,7 +252,7 @@ def message(served: Served) -> dict[str, Any]:
 
 
 def test_anthropic_messages(served: Served) -> None:
-    """Whole, streamed and counted; the key goes as x-api-key."""
+    """Whole, streamed and counted."""
     with served.anthropic() as client:
         whole = client.messages.create(**message(served))
         assert whole.content[0].type == "text"
@@ -306,7 +306,7 @@ def test_anthropic_tools(served: Served) -> None:
 def test_openai_exceptions(served: Served) -> None:
     """Each refusal is the client's own exception for it, from the gateway and from the engine."""
     with served.openai() as client:
-        with pytest.raises(openai.NotFoundError, match="does not exist|no model|not served"):
+        with pytest.raises(openai.NotFoundError, match="gpt-9"):
             client.chat.completions.create(**{**chat(served), "model": "gpt-9"})
         with pytest.raises(openai.BadRequestError):
             client.chat.completions.create(**{**chat(served), "messages": 5})
@@ -338,8 +338,8 @@ def test_anthropic_exceptions(served: Served) -> None:
     with served.anthropic("no-such-key") as client, pytest.raises(anthropic.AuthenticationError):
         client.messages.create(**message(served))
     with served.anthropic(LIMITED[1]) as client:
+        client.messages.create(**message(served))
         with pytest.raises(anthropic.RateLimitError) as refused:
-            for _ in range(2):
-                client.messages.create(**message(served))
+            client.messages.create(**message(served))
         assert refused.value.body["type"] == "error"  # type: ignore[index]
         assert int(refused.value.response.headers["retry-after"]) > 0
