@@ -329,8 +329,9 @@ class Gateway:
         """Close every connection to the instances; the requests that run over them fail."""
         self._desk.stop()
         await self._instances.aclose()
-        # It may wait for a disk or a collector.
-        await asyncio.to_thread(self._edge.close)
+        if self._desk.edge is not None:
+            # It may wait for a disk or a collector.
+            await asyncio.to_thread(self._edge.close)
 
 
 class _App:

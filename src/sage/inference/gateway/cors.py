@@ -6,7 +6,16 @@ import re
 from collections.abc import Sequence
 
 from sage.errors import ConfigError
-from sage.inference.gateway.asgi import ASGIApp, Headers, Message, Receive, Scope, Send, send_json
+from sage.inference.gateway.added_headers import AddingLink, adding_send
+from sage.inference.gateway.asgi import (
+    CLIENT_EXTENSION,
+    ASGIApp,
+    Headers,
+    Receive,
+    Scope,
+    Send,
+    send_json,
+)
 from sage.inference.gateway.errors import ApiError
 from sage.inference.gateway.routes import MANAGEMENT_PREFIX
 
@@ -66,16 +75,24 @@ class Cors:
             return
         asked = dict(scope["headers"])
         origin = asked.get(b"origin")
-        if origin is None:
-            await self._app(scope, receive, self._adding(send, self._vary()))
-        elif scope["method"] == "OPTIONS" and b"access-control-request-method" in asked:
+        preflight = scope["method"] == "OPTIONS" and b"access-control-request-method" in asked
+        if origin is not None and preflight:
             await self._preflight(asked, origin, send)
-        else:
-            headers = self._vary()
-            if self._allows(origin):
-                headers += self._allowed(origin)
-                headers.append((b"access-control-expose-headers", _EXPOSED))
-            await self._app(scope, receive, self._adding(send, headers))
+            return
+        headers = self._vary()
+        if origin is not None and self._allows(origin):
+            headers += self._allowed(origin)
+            headers.append((b"access-control-expose-headers", _EXPOSED))
+        await self._pass_on(scope, receive, send, headers)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
+        """Serve a request, adding to the headers of its response."""
+        extensions = scope.get("extensions") or {}
+        link = extensions.get(CLIENT_EXTENSION)
+        if link is not None:
+            adding = AddingLink(link, lambda: headers)
+            scope = {**scope, "extensions": {**extensions, CLIENT_EXTENSION: adding}}
+        await self._app(scope, receive, adding_send(send, lambda: headers))
 
     def _allows(self, origin: bytes) -> bool:
         return self._any or origin in self._origins
@@ -86,17 +103,6 @@ class Cors:
     def _vary(self) -> Headers:
         """Caches must keep the answers to different origins apart."""
         return [] if self._any else [(b"vary", b"origin")]
-
-    def _adding(self, send: Send, headers: Headers) -> Send:
-        if not headers:
-            return send
-
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *headers]
-            await send(message)
-
-        return sending
 
     async def _preflight(self, asked: dict[bytes, bytes], origin: bytes, send: Send) -> None:
         if not self._allows(origin):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from sage.inference.gateway.access_log import AccessLog
-from sage.inference.gateway.asgi import Headers, Message, Send
+from sage.inference.gateway.added_headers import AddingLink, adding_send
+from sage.inference.gateway.asgi import Headers
 from sage.inference.gateway.errors import ApiError
 from sage.inference.gateway.exchange import Exchange
 from sage.inference.gateway.headers import RequestHead
@@ -97,20 +98,17 @@ class Edge:
                 headers=_limit_headers(limiter, now),
             )
         self._charges[exchange.id] = (limiter, tokens)
-        exchange.send = self._with_limits(exchange.send, limiter)
+        self._show(exchange, limiter)
 
-    def _with_limits(self, send: Send, limiter: KeyLimiter) -> Send:
-        """Return a send that adds where the key stands to the response's headers."""
+    def _show(self, exchange: Exchange, limiter: KeyLimiter) -> None:
+        """Have where the key stands among the response's headers."""
 
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [
-                    *message["headers"],
-                    *_limit_headers(limiter, self._clock()),
-                ]
-            await send(message)
+        def standing() -> Headers:
+            return _limit_headers(limiter, self._clock())
 
-        return sending
+        exchange.send = adding_send(exchange.send, standing)
+        if exchange.client is not None:
+            exchange.client = AddingLink(exchange.client, standing)
 
     def ended(self, exchange: Exchange) -> None:
         """Take in a request's end."""
