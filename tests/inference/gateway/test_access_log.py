@@ -154,6 +154,9 @@ async def test_a_full_disk_drops_lines_and_says_so_once(
     for count in (1, 2, 3):
         assert (await post(served.url)).status_code == 200
         await kit.eventually(lambda count=count: log.dropped == count)
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        page = (await client.get(served.url + "/metrics")).text
+    assert "sage_access_log_dropped_lines_total 3" in page.splitlines()
     said = [r.getMessage() for r in caplog.records if "access log" in r.getMessage()]
     assert said == [f"access log: {os.strerror(errno.ENOSPC)}; lines are dropped and counted"]
 

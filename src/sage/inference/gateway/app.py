@@ -271,11 +271,13 @@ class Gateway:
         return "ok" if all(ups) else "degraded"
 
     def snapshot(self) -> dict[str, Any]:
-        """Return ``{"instances": [...], "requests": {...}}``.
+        """Return ``{"instances": [...], "requests": {...}}``, and of an access log what it lost.
 
         An instance's counts are of attempts: dispatched = done + failed + cancelled + in_flight.
         The requests' are of requests: received = done + failed + cancelled + rejected + open.
         """
+        log = self._edge.access_log
+        lost = {} if log is None else {"access_log": {"dropped_lines": log.dropped}}
         tally = self._desk.tally
         counts = self._scheduler.counts()
         return {
@@ -291,6 +293,7 @@ class Gateway:
                 "in_flight": counts.in_flight,
                 "retried": counts.retried,
             },
+            **lost,
         }
 
     def _describe(self, state: InstanceState) -> dict[str, Any]:
