@@ -20,12 +20,11 @@ from sage.inference.gateway.rate_limit import KeyLimiter, RateLimit, RateLimits
 CHAT = {"model": "m", "messages": []}
 KEY, FREE = "limited-key-1", "unlimited-key-1"
 
-rates = st.floats(0.01, 1e5)
-steps = st.lists(
-    st.tuples(st.floats(0, 100), st.integers(1, 5000), st.integers(0, 8000)),
-    min_size=1,
-    max_size=60,
-)
+rates = st.one_of(st.floats(0.05, 20), st.floats(0.01, 1e5))
+# Bursts and rests are what limits are about.
+pauses = st.one_of(st.just(0.0), st.floats(0, 1), st.floats(0, 100))
+step = st.tuples(pauses, st.integers(1, 5000), st.integers(0, 8000))
+steps = st.lists(step, min_size=1, max_size=60)
 
 
 @given(rates, steps)
