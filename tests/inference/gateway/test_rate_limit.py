@@ -211,6 +211,24 @@ async def test_tokens_are_charged_at_the_estimate_and_put_right_by_usage(kit: An
 
 
 @pytest.mark.anyio
+async def test_a_stream_that_states_only_its_answers_tokens(kit: Any) -> None:
+    """As Anthropic's do at their end: its prompt stays charged as estimated."""
+
+    async def streaming(request: Any, writer: Any) -> None:
+        event = b'event: message_delta\ndata: {"usage":{"output_tokens":40}}\n\n'
+        writer.write(kit.STREAM_HEAD + kit.chunk(event) + kit.chunk(b""))
+        await writer.drain()
+
+    served = await kit.gateway(keys=KeyRing([ApiKey(KEY, "ci", tokens_per_minute=1000)]))
+    served.add(await kit.engine(streaming))
+    long = {**CHAT, "pad": "x" * 1200, "max_tokens": 100}
+    await post(served.url, KEY, long, "/v1/messages")
+    left = await post(served.url, KEY, CHAT, "/v1/messages")
+    # 300 and some for the prompt and 40 for the answer, and some 10 for the second prompt.
+    assert 630 <= int(left.headers["x-ratelimit-remaining-tokens"]) <= 670
+
+
+@pytest.mark.anyio
 async def test_a_gateway_without_limits_does_nothing_for_them(kit: Any) -> None:
     """Until keys with limits come in by a reload, and after they have gone."""
     served = await kit.gateway(keys=KeyRing([KEY]))

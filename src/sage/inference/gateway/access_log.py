@@ -189,7 +189,7 @@ def _facts(exchange: Exchange) -> tuple[Any, ...]:
         exchange.submitted_at,
         exchange.dispatched_at,
         exchange.first_byte_at if exchange.streamed else 0.0,
-        exchange.prompt_tokens if exchange.has_usage else None,
+        exchange.prompt_tokens or None,
         exchange.completion_tokens if exchange.has_usage else None,
     )
 

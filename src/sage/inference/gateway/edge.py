@@ -31,7 +31,7 @@ class Edge:
     ) -> None:
         self._clock = clock
         self._rates = RateLimits()
-        self._charges: dict[int, tuple[KeyLimiter, int]] = {}
+        self._charges: dict[int, tuple[KeyLimiter, int, int]] = {}
         self.access_log = access_log
         self.tracing = tracing
 
@@ -62,13 +62,14 @@ class Edge:
         if self.tracing is not None:
             self.tracing.close()
 
-    def admit(self, exchange: Exchange, head: RequestHead, tokens: int) -> None:
+    def admit(self, exchange: Exchange, head: RequestHead, prompt: int, most: int) -> None:
         """Take in a request whose body has come.
 
         Args:
             exchange: the request's.
             head: its headers, which are given the span's context.
-            tokens: an estimate of those of its prompt and answer together.
+            prompt: an estimate of its prompt's tokens.
+            most: tokens its answer may have at most; 0 when it does not say.
 
         Raises:
             ApiError: 429, its key has used up a limit.
@@ -77,11 +78,11 @@ class Edge:
             self.tracing.begin(exchange, head)
         limiter = self._rates.get(exchange.tenant)
         if limiter is not None:
-            self._charge(exchange, limiter, tokens)
+            self._charge(exchange, limiter, prompt, most)
 
-    def _charge(self, exchange: Exchange, limiter: KeyLimiter, tokens: int) -> None:
+    def _charge(self, exchange: Exchange, limiter: KeyLimiter, prompt: int, most: int) -> None:
         now = self._clock()
-        wait, name = limiter.admit(tokens, now)
+        wait, name = limiter.admit(prompt + most, now)
         if wait > 0:
             limit = limiter.limit
             allowed = (
@@ -97,7 +98,7 @@ class Edge:
                 retry_after=wait,
                 headers=_limit_headers(limiter, now),
             )
-        self._charges[exchange.id] = (limiter, tokens)
+        self._charges[exchange.id] = (limiter, prompt, most)
         self._show(exchange, limiter)
 
     def _show(self, exchange: Exchange, limiter: KeyLimiter) -> None:
@@ -114,19 +115,19 @@ class Edge:
         """Take in a request's end."""
         charge = self._charges.pop(exchange.id, None)
         if charge is not None:
-            limiter, estimated = charge
-            limiter.put_right(estimated, _used(exchange, estimated), self._clock())
+            limiter, prompt, most = charge
+            limiter.put_right(prompt + most, _used(exchange, prompt, most), self._clock())
         if self.access_log is not None:
             self.access_log.note(exchange, self._clock())
         if self.tracing is not None:
             self.tracing.end(exchange, self._clock())
 
 
-def _used(exchange: Exchange, estimated: int) -> int:
-    """Return the tokens a request took; the estimate where an engine worked and does not tell."""
+def _used(exchange: Exchange, prompt: int, most: int) -> int:
+    """Return the tokens a request took; the estimates where an engine worked and does not tell."""
     if exchange.has_usage:
-        return exchange.prompt_tokens + exchange.completion_tokens
-    return estimated if exchange.dispatched_at else 0
+        return (exchange.prompt_tokens or prompt) + exchange.completion_tokens
+    return prompt + most if exchange.dispatched_at else 0
 
 
 def _limit_headers(limiter: KeyLimiter, now: float) -> Headers:

@@ -99,7 +99,7 @@ async def _forward(desk: Desk, exchange: Exchange, route: Route) -> None:
     model, kind = _model_and_kind(desk, route, fields.model)
     exchange.model, exchange.kind = model, kind
     if desk.edge is not None:
-        desk.edge.admit(exchange, head, estimate_prompt_tokens(body) + fields.most_tokens)
+        desk.edge.admit(exchange, head, estimate_prompt_tokens(body), fields.most_tokens)
     terms = exchange.terms
     cls = terms.cls or kind.value
     exchange.slo = terms.slo or desk.slo_classes.get(cls)

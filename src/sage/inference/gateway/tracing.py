@@ -163,7 +163,7 @@ def _facts(exchange: Exchange) -> dict[str, Any]:
     if exchange.streamed and exchange.first_byte_at:
         facts["sage.time_to_first_token_s"] = exchange.first_byte_at - exchange.arrived
     if exchange.has_usage:
-        facts["gen_ai.usage.input_tokens"] = exchange.prompt_tokens
+        facts["gen_ai.usage.input_tokens"] = exchange.prompt_tokens or None
         facts["gen_ai.usage.output_tokens"] = exchange.completion_tokens
     return {name: value for name, value in facts.items() if value is not None}
 
