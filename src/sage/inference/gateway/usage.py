@@ -32,9 +32,8 @@ def find_usage(answer: bytes) -> tuple[int, int] | None:
     if at < 0:
         return None
     prompt = completion = -1
-    cached = (
-        0  # Anthropic's input_tokens are those that were neither read from a cache nor put there
-    )
+    # Anthropic's input_tokens are those that were neither read from a cache nor put into it.
+    cached = 0
     for name, digits in _COUNTS.findall(answer, at, at + _REACH):
         if name.startswith(b"cache_"):
             cached += int(digits)
