@@ -15,6 +15,7 @@ import pytest
 from sage.inference.gateway import Gateway, GatewayLimits, build_server
 from sage.inference.gateway.instances import CareRules
 from sage.inference.gateway.keys import KeyRing
+from sage.inference.gateway.tracing import ProviderFactory
 from sage.inference.scheduling.instance import InstanceSpec
 from sage.inference.scheduling.request import Kind
 
@@ -233,10 +234,18 @@ class Kit:
         server: dict[str, Any] | None = None,
         care: CareRules | None = None,
         keys: KeyRing | None = None,
+        access_log: str | None = None,
+        tracing: ProviderFactory | None = None,
         **limits: Any,
     ) -> Running:
         """Start a gateway that stops with the test, and check its sums then."""
-        gateway = Gateway(limits=GatewayLimits(**limits), care=care, keys=keys)
+        gateway = Gateway(
+            limits=GatewayLimits(**limits),
+            care=care,
+            keys=keys,
+            access_log=access_log,
+            tracing=tracing,
+        )
         listener = socket.create_server(("127.0.0.1", 0))
         uvicorn_server = build_server(gateway.app, **{"shutdown_timeout": 1, **(server or {})})
         task = asyncio.ensure_future(uvicorn_server.serve(sockets=[listener]))

@@ -54,6 +54,25 @@ def check_gguf(path: Path) -> None:
         raise ModelFileError(f"cannot read {path}: {error.strerror or error}") from error
 
 
+def metadata_text(path: Path, key: str) -> str | None:
+    """Return a text of a model file's metadata, or None where it has none by that key.
+
+    Args:
+        path: a file that `check_gguf` accepts.
+        key: such as ``tokenizer.chat_template``.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        cursor = _Cursor(data)
+        _, _, _, entries = _HEADER.unpack_from(data)
+        cursor.skip(_HEADER.size)
+        for _ in range(entries):
+            name, kind = cursor.text(), cursor.number(_U32)
+            if name == key.encode() and kind == _STRING:
+                return cursor.text().decode("utf-8", errors="replace")
+            _skip_value(cursor, kind)
+    return None
+
+
 def _check_header(path: Path, head: bytes) -> None:
     if head[:4] != b"GGUF":
         raise ModelFileError(

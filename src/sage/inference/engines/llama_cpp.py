@@ -25,8 +25,9 @@ import psutil
 
 from sage.config.settings import export
 from sage.errors import ConfigError, EngineStartError, SageError, UnknownKeyError
+from sage.inference.engines.chat_template import with_tools
 from sage.inference.engines.context import plan_context
-from sage.inference.engines.gguf import check_gguf
+from sage.inference.engines.gguf import check_gguf, metadata_text
 from sage.inference.engines.shape import read_shape
 
 logger = logging.getLogger("sage.engines")
@@ -191,6 +192,17 @@ def _set_context(params: Any, arguments: argparse.Namespace) -> None:
         params.n_ubatch = params.n_batch = min(plan.request, _LONGEST_EMBEDDED)
 
 
+def _take_tools(params: Any, model: Path) -> None:
+    """Let a model whose chat template has no place for tools be given some all the same."""
+    template = with_tools(metadata_text(model, "tokenizer.chat_template"))
+    if template is not None:
+        logger.info(
+            "the model's chat template has no place for tools; they are written into the first "
+            "message (--chat-template sets another template)"
+        )
+        params.chat_template = template
+
+
 def serve(arguments: argparse.Namespace, options: dict[str, str]) -> None:
     """Load the model and serve it until SIGTERM or SIGINT.
 
@@ -201,8 +213,11 @@ def serve(arguments: argparse.Namespace, options: dict[str, str]) -> None:
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
+    params = build_params(arguments, options)
+    if not arguments.embedding and not params.chat_template:
+        _take_tools(params, arguments.model)
     try:
-        server = library().Server(build_params(arguments, options))
+        server = library().Server(params)
     except (RuntimeError, ValueError) as error:
         raise EngineStartError(f"llama.cpp cannot load {arguments.model}: {error}") from error
     stop.wait()
@@ -211,7 +226,7 @@ def serve(arguments: argparse.Namespace, options: dict[str, str]) -> None:
 
 def main() -> None:
     """Run the engine; an error is one line, the last on stderr."""
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
     try:
         serve(*parse_arguments(sys.argv[1:]))
     except SageError as error:

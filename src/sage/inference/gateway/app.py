@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -9,9 +10,11 @@ from typing import Any
 
 from sage.errors import ConfigError
 from sage.inference.gateway import proxy
+from sage.inference.gateway.access_log import AccessLog
 from sage.inference.gateway.asgi import ASGIApp, Receive, Scope, Send, send_json
 from sage.inference.gateway.backend import Hold
 from sage.inference.gateway.desk import Desk
+from sage.inference.gateway.edge import Edge
 from sage.inference.gateway.errors import ApiError
 from sage.inference.gateway.failover import ResendBudget
 from sage.inference.gateway.instances import CareRules, Instances
@@ -20,6 +23,7 @@ from sage.inference.gateway.limits import GatewayLimits
 from sage.inference.gateway.metrics import Metrics
 from sage.inference.gateway.pages import Pages
 from sage.inference.gateway.routes import find_route
+from sage.inference.gateway.tracing import ProviderFactory, Tracing
 from sage.inference.scheduling.instance import InstanceSpec, InstanceState
 from sage.inference.scheduling.policy import SchedulingPolicy
 from sage.inference.scheduling.request import SLO
@@ -41,6 +45,8 @@ class Gateway:
         care: how instances are looked after; see CareRules.
         keys: that requests and management need; none by default.
         slo_classes: objectives of the requests that name none, by class; see Terms.cls.
+        access_log: a file's path or ``stderr``, written a JSON line a request; see AccessLog.
+        tracing: makes the provider of OpenTelemetry that gets a span a request; see Tracing.
         on_startup: awaited when the ASGI server starts, before it accepts requests.
         on_reload: called for ``POST /v1/management/reload``.
 
@@ -60,6 +66,8 @@ class Gateway:
         care: CareRules | None = None,
         keys: KeyRing | None = None,
         slo_classes: Mapping[str, SLO] | None = None,
+        access_log: str | None = None,
+        tracing: ProviderFactory | None = None,
         on_startup: Callable[[], Awaitable[None]] | None = None,
         on_reload: Callable[[], None] | None = None,
     ) -> None:
@@ -75,7 +83,12 @@ class Gateway:
         budget = ResendBudget(care.resend_share, 10.0 if care.resend_share else 0.0)
         self._desk = Desk(self._scheduler, self._limits, clock, budget)
         self._instances = Instances(self._desk, care, tls)
-        self._desk.keys = keys or KeyRing()
+        self._edge = Edge(
+            clock,
+            AccessLog(access_log, wall_clock) if access_log else None,
+            Tracing(tracing, wall_clock, clock) if tracing else None,
+        )
+        self.set_keys(keys or KeyRing())
         self._desk.slo_classes = slo_classes or {}
         self._on_startup = on_startup
         self._pages = Pages(self, on_reload)
@@ -167,11 +180,47 @@ class Gateway:
         self._desk.apply(self._scheduler.set_policy(policy, self._clock()))
 
     def set_keys(self, keys: KeyRing) -> None:
-        """Require other keys from now on; running requests go on."""
+        """Require other keys, with their limits, from now on; running requests go on."""
         self._desk.keys = keys
+        self._edge.set_limits(keys.limits)
+        self._desk.edge = self._edge if self._edge.active else None
+
+    def set_access_log(self, target: str | None) -> None:
+        """Write the access log there from now on, to a new file where it was moved away.
+
+        Args:
+            target: a file's path, ``stderr``, or None for no log.
+
+        Raises:
+            ConfigError: the file cannot be opened; all stays as it was.
+        """
+        old = self._edge.access_log
+        if old is not None and old.target == target:
+            old.reopen()
+            return
+        fresh = AccessLog(target, self._wall_clock) if target else None
+        if fresh is not None:
+            fresh.open()
+        self._edge.access_log = fresh
+        self._desk.edge = self._edge if self._edge.active else None
+        if old is not None:
+            # It may wait for a disk.
+            asyncio.get_running_loop().run_in_executor(None, old.close)
+
+    def open(self) -> None:
+        """Open the access log and tracing, as ``startup`` does, unless they are.
+
+        Raises:
+            ConfigError: the access log cannot be opened.
+        """
+        self._edge.open()
 
     async def startup(self) -> None:
-        """Do what the ASGI server's start is to bring about."""
+        """Do what the ASGI server's start is to bring about.
+
+        Raises ConfigError when the access log cannot be opened.
+        """
+        self.open()
         if self._on_startup is not None:
             await self._on_startup()
 
@@ -222,11 +271,13 @@ class Gateway:
         return "ok" if all(ups) else "degraded"
 
     def snapshot(self) -> dict[str, Any]:
-        """Return ``{"instances": [...], "requests": {...}}``.
+        """Return ``{"instances": [...], "requests": {...}}``, and of an access log what it lost.
 
         An instance's counts are of attempts: dispatched = done + failed + cancelled + in_flight.
         The requests' are of requests: received = done + failed + cancelled + rejected + open.
         """
+        log = self._edge.access_log
+        lost = {} if log is None else {"access_log": {"dropped_lines": log.dropped}}
         tally = self._desk.tally
         counts = self._scheduler.counts()
         return {
@@ -242,6 +293,7 @@ class Gateway:
                 "in_flight": counts.in_flight,
                 "retried": counts.retried,
             },
+            **lost,
         }
 
     def _describe(self, state: InstanceState) -> dict[str, Any]:
@@ -280,6 +332,9 @@ class Gateway:
         """Close every connection to the instances; the requests that run over them fail."""
         self._desk.stop()
         await self._instances.aclose()
+        if self._desk.edge is not None:
+            # It may wait for a disk or a collector.
+            await asyncio.to_thread(self._edge.close)
 
 
 class _App:
@@ -300,7 +355,7 @@ class _App:
         try:
             route = find_route(scope["method"], scope["path"])
         except ApiError as error:
-            await send_json(send, error.status, error.body(), error.headers)
+            await send_json(send, error.status, error.body(scope["path"]), error.headers)
             return
         if route.kinds:
             await proxy.serve(self._desk, self._desk.begin(scope, receive, send), route)

@@ -11,8 +11,9 @@ from sage.config.ports import LOOPBACK, SagePorts
 from sage.errors import ConfigError, UnknownKeyError
 from sage.inference.engines.spec import base_url
 from sage.inference.gateway.breaker import BreakerRule
+from sage.inference.gateway.cors import check_origins
 from sage.inference.gateway.instances import CareRules
-from sage.inference.gateway.keys import KeyRing
+from sage.inference.gateway.keys import ApiKey, KeyRing
 from sage.inference.gateway.limits import GatewayLimits
 from sage.inference.gateway.policies import PROXY_POLICY, check_policy, effective_policy
 from sage.inference.gateway.probe import ProbeRule
@@ -21,6 +22,8 @@ from sage.inference.gateway.terms import CLASSES
 from sage.inference.scheduling.instance import InstanceSpec
 from sage.inference.scheduling.policy_types import SchedulingPolicyType
 from sage.inference.scheduling.request import SLO, Kind
+
+_LISTS = ("llm_backends", "embedding_backends", "api_keys", "management_keys", "cors_origins")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,8 @@ class UnifiedServerConfig:
         embedding_backends: the embedding engines.
         slo_classes: objectives of the requests that name none, by class: ``high`` and ``low`` by
             priority, else ``llm`` or ``embedding``.
-        api_keys: keys clients must send, plain or as ``sha256:<hex>``; none means no key needed.
+        api_keys: keys clients must send, plain or as ``sha256:<hex>``, or each with a name and
+            limits (see ApiKey); none means no key needed.
         management_keys: keys for ``/v1/management/``, good for requests too.
         limits: in time and size.
         probe: how the backends' health is asked for.
@@ -134,6 +138,10 @@ class UnifiedServerConfig:
         slow_start: seconds over which a recovered backend gets its full share back.
         resend_share: requests that may be sent to a second backend, as a share of all.
         shutdown_timeout: seconds that running requests get when the server stops.
+        cors_origins: origins whose pages may use the gateway from a browser; ``*`` is any.
+        access_log: file that gets a JSON line a request, or ``stderr``; none by default.
+        tracing: true sends OpenTelemetry spans to the default collector, a URL to that one; needs
+            the ``otel`` extra.
 
     Raises:
         ConfigError: a value cannot be used, or two backends have one id; says which.
@@ -147,7 +155,7 @@ class UnifiedServerConfig:
     llm_backends: Sequence[BackendInstanceConfig] = ()
     embedding_backends: Sequence[BackendInstanceConfig] = ()
     slo_classes: Mapping[str, SLO] = field(default_factory=dict)
-    api_keys: Sequence[str] = field(default=(), repr=False)
+    api_keys: Sequence[str | ApiKey] = field(default=(), repr=False)
     management_keys: Sequence[str] = field(default=(), repr=False)
     limits: GatewayLimits = field(default_factory=GatewayLimits)
     probe: ProbeRule = field(default_factory=ProbeRule)
@@ -155,6 +163,9 @@ class UnifiedServerConfig:
     slow_start: float = 10.0
     resend_share: float = 0.2
     shutdown_timeout: int = 10
+    cors_origins: Sequence[str] = ()
+    access_log: str | None = None
+    tracing: bool | str = False
 
     def __post_init__(self) -> None:
         if not self.host:
@@ -163,12 +174,19 @@ class UnifiedServerConfig:
             raise ConfigError(f"port must be from 0 to 65535, not {self.port}")
         if self.shutdown_timeout < 1:
             raise ConfigError(f"shutdown_timeout must be at least 1, not {self.shutdown_timeout}")
-        for name in ("llm_backends", "embedding_backends", "api_keys", "management_keys"):
+        for name in _LISTS:
             object.__setattr__(self, name, _frozen(name, getattr(self, name)))
         check_policy(self.scheduling_policy)
         for name in self.slo_classes:
             if name not in CLASSES:
                 raise UnknownKeyError(name, CLASSES, where="slo_classes")
+        check_origins(self.cors_origins)
+        if self.access_log == "":
+            raise ConfigError("access_log is empty; write a file's path, stderr, or leave it out")
+        if isinstance(self.tracing, str) and not self.tracing.startswith(("http://", "https://")):
+            raise ConfigError(
+                f"tracing is {self.tracing!r}; it must be true, false or the collector's http URL"
+            )
         self.care()
         self.key_ring()
         self._check_ids()

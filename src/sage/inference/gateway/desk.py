@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from sage.inference.gateway.asgi import CLIENT_EXTENSION, Receive, Scope, Send
 from sage.inference.gateway.backend import Backend
+from sage.inference.gateway.edge import Edge
 from sage.inference.gateway.exchange import Exchange, Interruption, Outcome
 from sage.inference.gateway.failover import ResendBudget
 from sage.inference.gateway.keys import KeyRing
@@ -53,6 +54,7 @@ class Desk:
         metrics: of the requests that have ended.
         keys: that requests need.
         slo_classes: objectives of the requests that name none, by class.
+        edge: rate limits, access log and tracing; None where none of them is configured.
         on_tick: called with the time a few times a second while there is work, and before the
             first request after a rest.
         on_attempt_failed: called when an attempt ends in a connection error or a 5xx answer.
@@ -75,6 +77,7 @@ class Desk:
         self.metrics = Metrics()
         self.keys = KeyRing()
         self.slo_classes: Mapping[str, SLO] = {}
+        self.edge: Edge | None = None
         self._wake: asyncio.TimerHandle | None = None
         self.on_tick: Callable[[float], None] = lambda _: None
         self.on_attempt_failed: Callable[[Backend, float, str], None] = lambda *_: None
@@ -222,6 +225,8 @@ class Desk:
         if exchange.watcher is not None:
             exchange.watcher.cancel()
         self.metrics.ended(exchange)
+        if self.edge is not None:
+            self.edge.ended(exchange)
         tally = self.tally
         outcome = exchange.outcome
         if outcome is Outcome.DONE:

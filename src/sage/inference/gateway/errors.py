@@ -1,4 +1,6 @@
-"""What the gateway answers when it cannot pass on an engine's answer, in OpenAI's shape.
+"""What the gateway answers when it cannot pass on an engine's answer.
+
+Errors have OpenAI's shape, and on the routes of Anthropic's API (``/v1/messages``) Anthropic's.
 
 ::
 
@@ -13,10 +15,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
 
 from sage.errors import InferenceError, UpstreamError
 from sage.inference.gateway.asgi import Headers
 from sage.inference.scheduling.decision import Reject
+
+ANTHROPIC_PREFIX = "/v1/messages"
+"""What the paths of Anthropic's API begin with."""
+
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
 
 
 class ConnectFailedError(UpstreamError):
@@ -63,8 +82,16 @@ class ApiError(InferenceError):
         self.retry_after = retry_after
         self.headers = headers or []
 
-    def body(self) -> dict[str, dict[str, str | None]]:
-        """Return the error document."""
+    def body(self, path: str = "") -> Mapping[str, Any]:
+        """Return the error document.
+
+        Args:
+            path: of the request; decides the shape.
+        """
+        if path.startswith(ANTHROPIC_PREFIX):
+            default = "api_error" if self.status >= 500 else "invalid_request_error"
+            kind = _ANTHROPIC_TYPES.get(self.status, default)
+            return {"type": "error", "error": {"type": kind, "message": str(self)}}
         return {
             "error": {
                 "message": str(self),
@@ -73,6 +100,16 @@ class ApiError(InferenceError):
                 "code": self.code,
             }
         }
+
+    def event(self, path: str = "") -> bytes:
+        """Return the event that ends a stream which cannot go on.
+
+        Args:
+            path: of the request; decides the shape.
+        """
+        named = b"event: error\n" if path.startswith(ANTHROPIC_PREFIX) else b""
+        # The blank line ends an event that broke off in its middle.
+        return b"\n\n" + named + b"data: " + msgspec.json.encode(self.body(path)) + b"\n\n"
 
     def response_headers(self) -> Headers:
         """Return the headers that go with the document."""

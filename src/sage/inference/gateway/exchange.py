@@ -61,6 +61,7 @@ class Exchange:
         backend: the instance whose answer is passed on.
         response: the engine's, once its head has come.
         started: whether the client has got a status.
+        status: of the gateway's own answer; 0 while there is none.
         streamed: whether the response is an event stream.
         outcome: how it ended; set once nothing is left but to tell the client.
         ended: whether the client has been told.
@@ -101,6 +102,7 @@ class Exchange:
     backend: Backend | None = None
     response: UpstreamResponse | None = None
     started: bool = False
+    status: int = 0
     streamed: bool = False
     outcome: Outcome | None = None
     ended: bool = False

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from sage.errors import ConfigError
 from sage.inference.gateway.errors import ApiError
+from sage.inference.gateway.rate_limit import RateLimit
 
 _PREFIX = "sha256:"
 _HASH = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _KEY = re.compile(r"[\x21-\x7e]{8,200}")
 
 
@@ -31,11 +34,53 @@ def key_digest(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key that may send requests, with a name and limits.
+
+    Attributes:
+        key: plain, or as ``sha256:<hex>``.
+        name: of its holder, for the access log, traces and fairness; by default the beginning of
+            the key's SHA-256.
+        requests_per_second, tokens_per_minute: see RateLimit; no limits by default.
+
+    Raises:
+        ConfigError: the key or name cannot be used, or a limit is not above 0.
+    """
+
+    key: str = field(repr=False)
+    name: str = ""
+    requests_per_second: float | None = None
+    tokens_per_minute: float | None = None
+
+    def __post_init__(self) -> None:
+        key_digest(self.key)
+        if self.name and not _NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"api_keys: name {self.name!r} must be 1 to 64 letters, digits and any of ._@-"
+            )
+        self.limit  # noqa: B018 - checks the limits
+
+    @property
+    def limit(self) -> RateLimit:
+        """What it may do."""
+        return RateLimit(self.requests_per_second, self.tokens_per_minute)
+
+    @property
+    def tenant(self) -> str:
+        """Its holder's name, which does not show the key."""
+        return self.name or _made_name(key_digest(self.key))
+
+
 class KeyRing:
     """Checks keys, comparing digests in constant time.
 
+    Attributes:
+        limits: of those keys that have any, by tenant.
+
     Args:
-        inference: keys that may send requests and list models; without any, everyone may.
+        inference: keys, plain or with a name and limits, that may send requests and list models;
+            without any, everyone may.
         management: keys that may do everything; without any, management is open to those who may
             send requests without a key, and closed as soon as there are inference keys.
         remote: whether the gateway can be reached from other machines, where management is never
@@ -44,13 +89,20 @@ class KeyRing:
 
     def __init__(
         self,
-        inference: Iterable[str] = (),
+        inference: Iterable[str | ApiKey] = (),
         management: Iterable[str] = (),
         *,
         remote: bool = False,
     ) -> None:
         self._management = [key_digest(key) for key in management]
-        own = [key_digest(key) for key in inference]
+        keys = [key if isinstance(key, ApiKey) else ApiKey(key) for key in inference]
+        own = [key_digest(key.key) for key in keys]
+        _check_unique(keys, own)
+        self._tenants = {digest: _made_name(digest) for digest in self._management}
+        self._tenants |= {digest: key.tenant for digest, key in zip(own, keys, strict=True)}
+        self.limits: Mapping[str, RateLimit] = {
+            key.tenant: key.limit for key in keys if key.limit.bounded
+        }
         self._inference = [*own, *self._management] if own else []
         self._remote = remote
 
@@ -71,7 +123,7 @@ class KeyRing:
         digest = _presented(authorization)
         if not _among(digest, self._inference):
             raise _unauthorized(authorization)
-        return digest.hex()[:12]
+        return self._tenants[digest]
 
     def check_management(self, authorization: bytes) -> None:
         """Let a manager pass.
@@ -89,6 +141,19 @@ class KeyRing:
                 type="permission_error",
                 code="management_closed",
             )
+
+
+def _made_name(digest: bytes) -> str:
+    return digest.hex()[:12]
+
+
+def _check_unique(keys: list[ApiKey], digests: list[bytes]) -> None:
+    names = [key.tenant for key in keys]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"api_keys: {name!r} stands there twice; give each key its own name")
+    if len(set(digests)) < len(digests):
+        raise ConfigError(f"api_keys: two of {', '.join(names)} are one and the same key")
 
 
 def _presented(authorization: bytes) -> bytes:

@@ -85,6 +85,10 @@ def _state(snapshot: dict[str, Any]) -> Iterator[str]:
     yield from _gauge("sage_requests_in_flight", "Requests at instances.", requests["in_flight"])
     yield from _head("sage_retries_total", "counter", "Requests given to a further instance.")
     yield f"sage_retries_total {requests['retried']}"
+    if (log := snapshot.get("access_log")) is not None:
+        name = "sage_access_log_dropped_lines_total"
+        yield from _head(name, "counter", "Lines of the access log that could not be written.")
+        yield f"{name} {log['dropped_lines']}"
     per_instance = (
         ("sage_instance_up", "Whether it is given work.", "up"),
         ("sage_instance_in_flight", "Requests it holds.", "in_flight"),

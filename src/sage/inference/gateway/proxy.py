@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 
-import msgspec
-
 from sage.errors import InferenceError, UpstreamError
 from sage.inference.gateway.asgi import Headers, send_json
 from sage.inference.gateway.backend import Backend
@@ -100,6 +98,8 @@ async def _forward(desk: Desk, exchange: Exchange, route: Route) -> None:
     fields = decode_fields(body)
     model, kind = _model_and_kind(desk, route, fields.model)
     exchange.model, exchange.kind = model, kind
+    if desk.edge is not None:
+        desk.edge.admit(exchange, head, estimate_prompt_tokens(body), fields.most_tokens)
     terms = exchange.terms
     cls = terms.cls or kind.value
     exchange.slo = terms.slo or desk.slo_classes.get(cls)
@@ -265,7 +265,8 @@ async def _answer(exchange: Exchange, error: ApiError) -> None:
     if exchange.instance_id:
         headers.append((b"x-sage-instance", exchange.instance_id.encode()))
     exchange.started = True
-    await send_json(exchange.send, error.status, error.body(), headers)
+    exchange.status = error.status
+    await send_json(exchange.send, error.status, error.body(exchange.scope["path"]), headers)
 
 
 async def _report_break(exchange: Exchange, message: str, *, code: str, status: int) -> None:
@@ -275,8 +276,7 @@ async def _report_break(exchange: Exchange, message: str, *, code: str, status: 
     if not exchange.started:
         await _answer(exchange, error)
     elif exchange.streamed:
-        # The blank line ends an event that broke off in its middle.
-        event = b"\n\ndata: " + msgspec.json.encode(error.body()) + b"\n\n"
+        event = error.event(exchange.scope["path"])
         await exchange.send({"type": "http.response.body", "body": event, "more_body": False})
     else:
         await _cut_short(exchange)

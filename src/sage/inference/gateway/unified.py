@@ -18,7 +18,9 @@ from sage.inference.engines.spec import base_url
 from sage.inference.gateway.app import Gateway
 from sage.inference.gateway.asgi import ASGIApp
 from sage.inference.gateway.config import UnifiedServerConfig
+from sage.inference.gateway.cors import Cors
 from sage.inference.gateway.server import build_server
+from sage.inference.gateway.tracing import ProviderFactory, otlp_provider
 from sage.inference.scheduling.scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -29,7 +31,10 @@ T = TypeVar("T")
 logger = logging.getLogger("sage.gateway")
 
 _FIRST_LOOK = 3.0
-_FIXED = ("host", "port", "limits", "probe", "breaker", "slow_start", "resend_share")
+_FIXED = (
+    "host", "port", "limits", "probe", "breaker", "slow_start", "resend_share", "cors_origins",
+    "tracing",
+)  # fmt: skip
 
 
 class UnifiedAPIServer:
@@ -73,6 +78,8 @@ class UnifiedAPIServer:
             care=self.config.care(),
             keys=self.config.key_ring(),
             slo_classes=self.config.slo_classes,
+            access_log=self.config.access_log,
+            tracing=_provider(self.config.tracing),
             on_startup=self._take_in,
             on_reload=self._reload_from_source if on_reload else None,
         )
@@ -80,7 +87,8 @@ class UnifiedAPIServer:
     @property
     def app(self) -> ASGIApp:
         """The ASGI application; its lifespan brings the backends in."""
-        return self.gateway.app
+        origins = self.config.cors_origins
+        return Cors(self.gateway.app, origins) if origins else self.gateway.app
 
     @property
     def port(self) -> int:
@@ -128,6 +136,7 @@ class UnifiedAPIServer:
 
         Raises:
             PortInUseError: the port is held; names the holder.
+            ConfigError: the access log cannot be opened.
             InferenceError: the server runs already.
         """
         self._check_idle()
@@ -140,6 +149,7 @@ class UnifiedAPIServer:
             self.app, uds=self._uds, shutdown_timeout=self.config.shutdown_timeout, signals=False
         )
         try:
+            self.gateway.open()
             await self._serve(self._server, listeners)
         finally:
             self._server = self._loop = None
@@ -258,7 +268,8 @@ class UnifiedAPIServer:
     async def _serve_until_signal(self) -> None:
         loop = asyncio.get_running_loop()
         with _handlers(loop, {signal.SIGINT: self._ask_to_end, signal.SIGTERM: self._ask_to_end}):
-            hup = {signal.SIGHUP: self._reload_on_signal} if self._on_reload else {}
+            listens = self._on_reload is not None or self.config.access_log is not None
+            hup = {signal.SIGHUP: self._reload_on_signal} if listens else {}
             with _handlers(loop, hup):
                 await self.run_async()
 
@@ -280,11 +291,13 @@ class UnifiedAPIServer:
         Backends that are left out finish what they run and are removed then.
 
         Raises:
-            ConfigError: the change needs a restart; nothing has been changed.
+            ConfigError: the change needs a restart, or the access log cannot be opened; nothing
+                has been changed.
         """
         changed = [name for name in _FIXED if getattr(config, name) != getattr(self.config, name)]
         if changed:
             raise ConfigError(f"{', '.join(changed)} cannot change while serving; restart for that")
+        self.gateway.set_access_log(config.access_log)
         old = {spec.id: (spec, backend) for spec, backend in self.config.instances()}
         new = {spec.id: (spec, backend) for spec, backend in config.instances()}
         here = self.gateway.instance_ids()
@@ -317,14 +330,20 @@ class UnifiedAPIServer:
             del self._leaving[instance_id]
 
     def _reload_from_source(self) -> None:
-        assert self._on_reload is not None
-        self.reload(self._on_reload())
+        # Without a source there is still a log that may have been moved away.
+        self.reload(self._on_reload() if self._on_reload is not None else self.config)
 
     def _reload_on_signal(self) -> None:
         try:
             self._reload_from_source()
         except ConfigError as error:
             logger.error("not reloaded, all stays as it was: %s", error)  # noqa: TRY400 - the message says all
+
+
+def _provider(tracing: bool | str) -> ProviderFactory | None:
+    if not tracing:
+        return None
+    return otlp_provider(tracing if isinstance(tracing, str) else None)
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 
 _NAME = b'"usage"'
-_COUNTS = re.compile(rb'"(prompt|input|completion|output)_tokens"\s*:\s*(\d{1,9})')
+_COUNTS = re.compile(
+    rb'"(prompt|input|completion|output|cache_read_input|cache_creation_input)_tokens"'
+    rb"\s*:\s*(\d{1,9})"
+)
 _REACH = 512
 _EDGE = 4096
 
@@ -29,11 +32,15 @@ def find_usage(answer: bytes) -> tuple[int, int] | None:
     if at < 0:
         return None
     prompt = completion = -1
+    # Anthropic's input_tokens are those that were neither read from a cache nor put into it.
+    cached = 0
     for name, digits in _COUNTS.findall(answer, at, at + _REACH):
-        if name[0] in b"pi":
+        if name.startswith(b"cache_"):
+            cached += int(digits)
+        elif name[0] in b"pi":
             prompt = int(digits) if prompt < 0 else prompt
         else:
             completion = int(digits) if completion < 0 else completion
     if prompt < 0 and completion < 0:
         return None
-    return max(prompt, 0), max(completion, 0)
+    return max(prompt, 0) + cached, max(completion, 0)
