@@ -20,6 +20,8 @@ _LEAKY_PREFIXES = (
     "SAGE_",
     "HF_",
     "OPENAI_",
+    "ANTHROPIC_",
+    "OTEL_",
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "http_proxy",
