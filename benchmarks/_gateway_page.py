@@ -125,7 +125,7 @@ def _below_router(figures: Figures) -> dict[str, Any]:
 
 def _memory(figures: Figures) -> dict[str, Any]:
     what, limit = "memory after 1 M requests", f"≤ 120 MB, flat (≤ {FLAT_MB:.0f} MB more)"
-    its = figures.get("memory", {}).get("sage")
+    its = figures.get("memory_sage")
     if its is None:
         return _bar(what, limit, "not measured", None)
     measured = f"{its['rss_mb']:.0f} MB, {its['grown_mb']:+.1f} MB over the second half"
@@ -196,8 +196,8 @@ _METHOD = """## How it is measured
 
 Every gateway runs on core {gateway_core}, the load and the engine stand-ins on core {load_core};
 all of them run at once, and one at a time is loaded. A round goes over all gateways in turn,
-{rounds} rounds count, and one before them does not. Figures are medians over the rounds (lowest–highest); ratios
-are taken within each round.
+{rounds} rounds count, and one before them does not. Figures are medians over the rounds
+(lowest–highest); ratios are taken within each round.
 
 - **CPU a request**: wrk keeps {connections} connections busy for {seconds} s; the CPU time, user
   and system, of the gateway's processes over the answers. The engine is an nginx with one canned
@@ -242,14 +242,19 @@ def page(data: Mapping[str, Any]) -> str:
     told += [f"{name} is left out: {' '.join(why.split())}\n" for name, why in left_out.items()]
     if "idle" in figures:
         told += [f"{idle_line(figures['idle'])}.", ""]
-    for name, its in figures.get("memory", {}).items():
-        told += [f"{memory_line(name, its)}.", ""]
+    for name in figures["gateways"]:
+        if its := figures.get(f"memory_{name}"):
+            told += [f"{memory_line(name, its)}.", ""]
+        if fault := figures.get(f"memory_{name}_fault"):
+            told += [f"{name}: memory over many requests was not measured: {fault}", ""]
     if "profile" in figures:
         rows = [["self time", "function"]]
         rows += [[f"{item['share']:.1%}", f"`{item['function']}`"] for item in figures["profile"]]
         told += ["## Where SAGE's time goes", ""]
         told += ["py-spy, 500 samples a second under the load of the first figure; a function of C"]
         told += ["counts for the one that calls it.", "", *_markdown(rows), ""]
+    if "profile_fault" in figures:
+        told += [f"SAGE was not profiled: {figures['profile_fault']}", ""]
     told += [_METHOD.format(**figures["settings"]), "## Commands", ""]
     told += [
         f"- {name}: `{gateway['command']}`"

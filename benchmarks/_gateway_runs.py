@@ -144,21 +144,29 @@ def streamed_events(gateway: Gateway, load: StreamLoad, asked: Asked) -> Row:
     }
 
 
-def memory(gateway: Gateway, lua: Path, requests: int, step: int) -> dict[str, Any]:
+def memory(gateway: Gateway, lua: Path, requests: int, step: int, limit: float) -> dict[str, Any]:
     """Send so many requests, and read the resident memory about every ``step`` of them.
+
+    Args:
+        gateway: one that has served nothing yet.
+        lua: wrk's script.
+        requests: to send, if ``limit`` seconds suffice.
+        step: requests between two samples, or ten seconds' worth where that is less.
+        limit: seconds.
 
     Raises:
         RuntimeError: an answer was not good.
     """
     samples = [(0, gateway.process.rss_bytes())]
     done, seconds = 0, 1
-    while done < requests:
+    until = time.monotonic() + limit
+    while done < requests and time.monotonic() < until:
         load = _wrk.run(gateway.url, lua, connections=CONNECTIONS, seconds=seconds)
         if load.not_ok or load.broken:
             raise RuntimeError(f"{load.not_ok} answers were not 200, {load.broken} did not come")
         done += load.requests
         samples.append((done, gateway.process.rss_bytes()))
-        seconds = max(1, round(step / (load.requests / load.seconds)))
+        seconds = min(10, max(1, round(step / load.requests * load.seconds)))
     half = next(rss for count, rss in samples if count >= done / 2)
     last = samples[-1][1]
     return {

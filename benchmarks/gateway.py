@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import resource
 import secrets
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -150,18 +152,29 @@ class Bench:
         self._add("idle", outcome, page.idle_line(outcome))
 
     def _million(self) -> None:
-        sizes = {"sage": (1_000_000, 100_000), "litellm": (10_000, 1_000)}
+        # LiteLLM gets two minutes, however few requests that is.
+        sizes = {"sage": (1_000_000, 100_000, math.inf), "litellm": (10_000, 1_000, 120.0)}
         names = [name for name in self._present() if name in sizes]
-        outcome = {}
         with self._standing("million", names, canned_engine) as stand:
             for name, gateway in stand.gateways.items():
-                outcome[name] = runs.memory(gateway, self._lua, *sizes[name])
-        told = [page.memory_line(name, its) for name, its in outcome.items()]
-        self._add("memory", outcome, "\n".join(told))
+                try:
+                    outcome = runs.memory(gateway, self._lua, *sizes[name])
+                except (OSError, RuntimeError) as error:
+                    if name == "sage":
+                        raise
+                    # Its other figures stand.
+                    self._add(f"memory_{name}_fault", str(error), f"{name}, memory: {error}")
+                    continue
+                self._add(f"memory_{name}", outcome, page.memory_line(name, outcome))
 
     def _profile(self) -> None:
         with self._standing("profile", ["sage"], canned_engine) as stand:
-            top = runs.profile(stand.gateways["sage"], self._lua, self._folder, 6)
+            try:
+                top = runs.profile(stand.gateways["sage"], self._lua, self._folder, 6)
+            except (OSError, RuntimeError) as error:
+                # Such as where the system lets no process read another's stacks.
+                self._add("profile_fault", str(error), f"no profile: {error}")
+                return
         shown = "\n".join(f"  {100 * item['share']:5.1f}%  {item['function']}" for item in top)
         self._add("profile", top, f"profile, self time under load:\n{shown}")
 
@@ -222,6 +235,8 @@ def parse() -> argparse.Namespace:
     add("--install-peers", action="store_true", help="make or renew .venv-peers, and end")
     add("--page", action="store_true", help="write the page from the JSON, and end")
     options = parser.parse_args()
+    if sys.platform != "linux":
+        parser.error("it pins processes to cores and so runs on Linux only")
     if "sage" not in options.gateways:
         options.gateways.insert(0, "sage")
     usable = os.sched_getaffinity(0)
