@@ -90,13 +90,13 @@ class Connection(asyncio.Protocol):
 
     def ask(self, data: bytes) -> asyncio.Future[str]:
         """Send a request; the result is what was wrong with the answer, or nothing."""
-        self._waiter = asyncio.get_running_loop().create_future()
+        waiter = self._waiter = asyncio.get_running_loop().create_future()
         self._tail = b""
         if self._transport.is_closing():
             self._end("the connection is closed")
         else:
             self._transport.write(data)
-        return self._waiter
+        return waiter
 
     @property
     def ended_with_done(self) -> bool:
@@ -202,7 +202,12 @@ async def streams(port: int, data: bytes, *, at_once: int, seconds: float, expec
     async def one(number: int) -> None:
         # Spread out, as streams are that begin at moments of their own.
         await asyncio.sleep(number * 0.0005)
-        connection = await Connection.open(port)
+        try:
+            connection = await Connection.open(port)
+        except OSError as error:
+            tally.asked += 1
+            tally.fault(f"not connected: {error}")
+            return
         try:
             while True:
                 await stream(connection, data, expected, tally)

@@ -16,7 +16,7 @@ from typing import Any
 import _peers
 import _wrk
 import uvloop
-from _callers import Caller, Connection, Tally, for_each, request, stream, streams
+from _callers import Caller, Connection, Tally, for_each, request, streams
 from _stand import Asked, Gateway, Stand
 
 CONNECTIONS = 32
@@ -26,16 +26,24 @@ _WIDTH = 256
 Row = dict[str, float]
 
 
-def in_turn(stand: Stand, rounds: int, work: Callable[[Gateway], Row]) -> dict[str, list[Row]]:
-    """Run ``work`` for every gateway, round after round; one round before is not counted.
+def in_turn(
+    stand: Stand, rounds: int, seconds: int, work: Callable[[Gateway, int], Row]
+) -> dict[str, list[Row]]:
+    """Run ``work`` for every gateway, round after round; a short one before is not counted.
 
     A gateway that fails is left out, with what it had.
+
+    Args:
+        stand: what runs.
+        rounds: that count.
+        seconds: of each gateway's turn.
+        work: measures one gateway for so many seconds.
     """
     rows: dict[str, list[Row]] = {name: [] for name in stand.gateways}
     for number in range(rounds + 1):
         for name, gateway in list(stand.gateways.items()):
             try:
-                row = work(gateway)
+                row = work(gateway, seconds if number else 1)
             except (OSError, RuntimeError) as error:
                 stand.drop(name, str(error))
                 del rows[name]
@@ -99,21 +107,19 @@ class StreamLoad:
     Attributes:
         at_once: streams that run at any moment.
         events: of one stream, ``[DONE]`` not among them.
-        seconds: in which new ones begin.
     """
 
     at_once: int
     events: int
-    seconds: float
 
-    def run(self, port: int, asked: Asked) -> Tally:
-        """Stream, and return what came."""
+    def run(self, port: int, asked: Asked, seconds: float) -> Tally:
+        """Stream, and return what came; after so many seconds no new stream begins."""
         return uvloop.run(
             streams(
                 port,
                 _streamed(port, asked),
                 at_once=self.at_once,
-                seconds=self.seconds,
+                seconds=seconds,
                 expected=self.events,
             )
         )
@@ -123,7 +129,7 @@ def _streamed(port: int, asked: Asked) -> bytes:
     return request(port, {**json.loads(asked.body), "stream": True}, asked.headers)
 
 
-def streamed_events(gateway: Gateway, load: StreamLoad, asked: Asked) -> Row:
+def streamed_events(gateway: Gateway, load: StreamLoad, asked: Asked, seconds: float) -> Row:
     """Stream through a gateway, and divide the CPU time that it took by the events that came.
 
     Raises:
@@ -131,7 +137,7 @@ def streamed_events(gateway: Gateway, load: StreamLoad, asked: Asked) -> Row:
     """
     before = gateway.process.cpu_seconds()
     start = time.perf_counter()
-    tally = load.run(gateway.port, asked)
+    tally = load.run(gateway.port, asked, seconds)
     taken = time.perf_counter() - start
     used = gateway.process.cpu_seconds() - before
     if tally.failed:
@@ -162,17 +168,18 @@ def memory(gateway: Gateway, lua: Path, requests: int, step: int, limit: float) 
     until = time.monotonic() + limit
     while done < requests and time.monotonic() < until:
         load = _wrk.run(gateway.url, lua, connections=CONNECTIONS, seconds=seconds)
-        if load.not_ok or load.broken:
+        if load.not_ok or load.broken or not load.requests:
             raise RuntimeError(f"{load.not_ok} answers were not 200, {load.broken} did not come")
         done += load.requests
         samples.append((done, gateway.process.rss_bytes()))
         seconds = min(10, max(1, round(step / load.requests * load.seconds)))
-    half = next(rss for count, rss in samples if count >= done / 2)
+    half, then = next((count, rss) for count, rss in samples if count >= done / 2)
     last = samples[-1][1]
     return {
         "requests": done,
         "rss_mb": last / 1e6,
-        "grown_mb": (last - half) / 1e6,
+        # The first half fills caches and windows that are bounded.
+        "grown_bytes_a_request": (last - then) / max(1, done - half),
         "samples": [[count, rss / 1e6] for count, rss in samples],
     }
 
@@ -192,7 +199,7 @@ async def _idle_and_streams(
 ) -> dict[str, Any]:
     connections: list[Connection] = []
     whole = request(gateway.port, json.loads(asked.body), asked.headers)
-    tally, streamed = Tally(), Tally()
+    tally = Tally()
     peak = gateway.process.rss_bytes()
 
     async def open_one(_: int) -> None:
@@ -211,23 +218,23 @@ async def _idle_and_streams(
         if fault := await connections[number].ask(whole):
             tally.fault(f"used again: {fault}")
 
-    async def one_stream(_: int) -> None:
-        connection = await Connection.open(gateway.port)
-        try:
-            data = _streamed(gateway.port, asked)
-            await stream(connection, data, load.events, streamed)
-        finally:
-            connection.close()
-
     start = time.perf_counter()
     try:
         await for_each(idle, _WIDTH, open_one)
         opened = gateway.process.rss_bytes()
-        streaming = asyncio.ensure_future(for_each(load.at_once, load.at_once, one_stream))
+        streaming = asyncio.ensure_future(
+            streams(
+                gateway.port,
+                _streamed(gateway.port, asked),
+                at_once=load.at_once,
+                seconds=0.0,
+                expected=load.events,
+            )
+        )
         while not streaming.done():
             peak = max(peak, gateway.process.rss_bytes())
             await asyncio.wait([streaming], timeout=0.2)
-        await streaming
+        streamed = await streaming
         kept = sum(connection.is_open for connection in connections)
         await for_each(len(connections), _WIDTH, use_again)
         peak = max(peak, gateway.process.rss_bytes())

@@ -6,6 +6,7 @@ otherwise than SAGE does. nginx comes with the system.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -15,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from _process import free_port
 from _streams import CHAT_ANSWER, MODEL, PAGES
 
 ROOT = Path(__file__).parents[1]
@@ -30,12 +30,14 @@ class Place:
 
     Attributes:
         port: it listens on.
+        metrics: port for its metrics, where a gateway wants another one.
         backend: port of the one engine behind it.
         folder: its own, for its files.
         key: the API key that clients send.
     """
 
     port: int
+    metrics: int
     backend: int
     folder: Path
     key: str
@@ -59,7 +61,9 @@ class Launch:
             (f"{place.folder}/", ""),
             (f"{ENVIRONMENT}/bin/", ""),
             (f"{Path(sys.executable).parent}/", ""),
+            ("/usr/sbin/", ""),
             (str(place.port), "PORT"),
+            (str(place.metrics), "METRICS"),
             (place.backend_url, "ENGINE"),
         ):
             text = text.replace(path, name)
@@ -168,7 +172,7 @@ def _router(module: str, level: str) -> Callable[[Place], Launch]:
         command = [_python(), "-m", f"{module}.launch_router", "--host", "127.0.0.1"]
         command += ["--port", str(place.port), "--worker-urls", place.backend_url]
         command += ["--policy", "round_robin", "--prometheus-host", "127.0.0.1"]
-        command += ["--prometheus-port", str(free_port()), "--log-level", level]
+        command += ["--prometheus-port", str(place.metrics), "--log-level", level]
         return Launch(command)
 
     return launch
@@ -228,17 +232,15 @@ def install() -> None:
 def versions() -> dict[str, str]:
     """Return the version of each peer that is installed."""
     found = {}
-    try:
-        program = nginx_program()
-        told = subprocess.run([program, "-v"], capture_output=True, text=True, check=True).stderr
-        found["nginx"] = told.strip().rpartition("/")[2]
-        python = _python()
-    except FileNotFoundError:
-        return found
-    script = (
-        "import importlib.metadata as m, json\n"
-        "print(json.dumps({d.metadata['name'].lower(): d.version for d in m.distributions()}))"
-    )
-    told = subprocess.run([python, "-c", script], capture_output=True, text=True, check=True).stdout
-    installed = json.loads(told)
-    return found | {name: installed[name] for name in _PACKAGES if name in installed}
+    with contextlib.suppress(FileNotFoundError):
+        told = subprocess.run([nginx_program(), "-v"], capture_output=True, text=True, check=True)
+        found["nginx"] = told.stderr.strip().rpartition("/")[2]
+    with contextlib.suppress(FileNotFoundError):
+        script = (
+            "import importlib.metadata as m, json\n"
+            "print(json.dumps({d.metadata['name'].lower(): d.version for d in m.distributions()}))"
+        )
+        told = subprocess.run([_python(), "-c", script], capture_output=True, text=True, check=True)
+        installed = json.loads(told.stdout)
+        found |= {name: installed[name] for name in _PACKAGES if name in installed}
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -91,14 +92,20 @@ class Process:
             raise RuntimeError(f"ended with {self._popen.returncode}: {self.log_tail()}")
         total = 0.0
         for process in self._tree():
-            times = process.cpu_times()
-            # Of children that have ended, their parent keeps the time.
-            total += times.user + times.system + times.children_user + times.children_system
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                total += times.user + times.system
+                # Of children that have ended, their parent keeps the time.
+                total += times.children_user + times.children_system
         return total
 
     def rss_bytes(self) -> int:
         """Return the resident memory of all its processes; pages they share count for each."""
-        return sum(process.memory_info().rss for process in self._tree())
+        total = 0
+        for process in self._tree():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                total += process.memory_info().rss
+        return total
 
     def log_tail(self, size: int = 600) -> str:
         """Return the end of what it wrote."""
@@ -122,7 +129,5 @@ class Process:
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(number)
-    except psutil.NoSuchProcess:
-        return

@@ -189,7 +189,7 @@ def standing(
         _wait_until_answering(backend, asked, process)
         stand = Stand(backend, {}, {})
         for name in names:
-            place = _peers.Place(free_port(), backend, folder / name, asked.key)
+            place = _peers.Place(free_port(), free_port(), backend, folder / name, asked.key)
             place.folder.mkdir()
             try:
                 stand.gateways[name] = _start(stack, place, name, cores.gateway, asked)

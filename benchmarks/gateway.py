@@ -114,7 +114,8 @@ class Bench:
                 rows = runs.in_turn(
                     stand,
                     options.rounds,
-                    lambda gateway: runs.whole_answers(gateway, self._lua, options.seconds),
+                    options.seconds,
+                    lambda gateway, seconds: runs.whole_answers(gateway, self._lua, seconds),
                 )
                 self._add_rows("request_us", rows)
                 rss = {n: g.process.rss_bytes() / 1e6 for n, g in stand.gateways.items()}
@@ -125,26 +126,30 @@ class Bench:
                 rows = runs.in_turn(
                     stand,
                     options.rounds,
-                    lambda gateway: runs.added_latency(gateway, stand.backend, self._asked, 1.0),
+                    1,
+                    lambda gateway, seconds: runs.added_latency(
+                        gateway, stand.backend, self._asked, seconds
+                    ),
                 )
                 self._add_rows("added_p50_ms", rows)
             self._note(stand)
 
     def _streams(self) -> None:
         options = self._options
-        load = runs.StreamLoad(options.streams, options.events, options.seconds)
+        load = runs.StreamLoad(options.streams, options.events)
         engine = streaming_engine(options.events, options.interval_ms)
         with self._standing("streams", self._present(), engine) as stand:
             rows = runs.in_turn(
                 stand,
                 options.rounds,
-                lambda gateway: runs.streamed_events(gateway, load, self._asked),
+                options.seconds,
+                lambda gateway, seconds: runs.streamed_events(gateway, load, self._asked, seconds),
             )
             self._add_rows("event_us", rows)
             self._note(stand)
 
     def _idle(self) -> None:
-        load = runs.StreamLoad(200, self._options.events, 0.0)
+        load = runs.StreamLoad(200, self._options.events)
         engine = streaming_engine(load.events, SPACED_MS)
         with self._standing("idle", ["sage"], engine) as stand:
             gateway = stand.gateways["sage"]
@@ -152,8 +157,9 @@ class Bench:
         self._add("idle", outcome, page.idle_line(outcome))
 
     def _million(self) -> None:
+        million = self._options.million
         # LiteLLM gets two minutes, however few requests that is.
-        sizes = {"sage": (1_000_000, 100_000, math.inf), "litellm": (10_000, 1_000, 120.0)}
+        sizes = {"sage": (million, million // 10, math.inf), "litellm": (10_000, 1_000, 120.0)}
         names = [name for name in self._present() if name in sizes]
         with self._standing("million", names, canned_engine) as stand:
             for name, gateway in stand.gateways.items():
@@ -201,6 +207,7 @@ class Bench:
             "events": options.events,
             "interval_ms": options.interval_ms,
             "spaced_ms": SPACED_MS,
+            "files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         }
 
 
@@ -230,7 +237,15 @@ def parse() -> argparse.Namespace:
     add("--interval-ms", type=float, default=5.0, help="between two events (default 5)")
     add("--gateway-core", type=int, default=1, help="core of the gateways (default 1)")
     add("--load-core", type=int, default=0, help="core of load and engine (default 0)")
-    add("--million", action="store_true", help="memory over a million requests too")
+    add(
+        "--million",
+        nargs="?",
+        type=int,
+        const=1_000_000,
+        default=0,
+        metavar="REQUESTS",
+        help="memory over a million requests too, or over so many",
+    )
     add("--profile", action="store_true", help="sample SAGE's stacks with py-spy too")
     add("--install-peers", action="store_true", help="make or renew .venv-peers, and end")
     add("--page", action="store_true", help="write the page from the JSON, and end")
