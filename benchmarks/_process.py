@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -92,9 +93,9 @@ class Process:
             raise RuntimeError(f"ended with {self._popen.returncode}: {self.log_tail()}")
         total = 0.0
         for process in self._tree():
-            with contextlib.suppress(psutil.NoSuchProcess):
+            with contextlib.suppress(psutil.NoSuchProcess, OSError):
                 times = process.cpu_times()
-                total += times.user + times.system
+                total += _cpu_clock(process.pid)
                 # Of children that have ended, their parent keeps the time.
                 total += times.children_user + times.children_system
         return total
@@ -126,6 +127,14 @@ class Process:
         _, left = psutil.wait_procs(tree[1:], timeout=_GRACE_S)
         for process in left:
             _signal(process, signal.SIGKILL)
+
+
+def _cpu_clock(pid: int) -> float:
+    """Return the CPU seconds of a process, to the nanosecond; psutil's count in 10 ms.
+
+    The clock's number is made as clock_getcpuclockid(3) makes it.
+    """
+    return time.clock_gettime((~pid << 3) | 2)
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:
