@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -17,6 +18,8 @@ from typing import Self
 import psutil
 
 _GRACE_S = 3.0
+# Of open files, as the user has it: a benchmark may raise its own, and servers start from this.
+FILES, _MOST_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
 def free_port() -> int:
@@ -45,13 +48,14 @@ class Process:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._log = log
-        taskset = shutil.which("taskset")
-        if taskset is None:
-            raise SystemExit("taskset is missing; install util-linux")
+        if not (shutil.which("taskset") and shutil.which("prlimit")):
+            raise SystemExit("taskset or prlimit is missing; install util-linux")
+        limit = f"--nofile={_shown(FILES)}:{_shown(_MOST_FILES)}"
+        placed = ["prlimit", limit, "taskset", "-c", str(core)]
         with log.open("wb") as output:
             # A session of its own, so that Ctrl-C reaches this process alone and it ends the rest.
             self._popen = subprocess.Popen(
-                [taskset, "-c", str(core), *command],
+                [*placed, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -127,6 +131,10 @@ class Process:
         _, left = psutil.wait_procs(tree[1:], timeout=_GRACE_S)
         for process in left:
             _signal(process, signal.SIGKILL)
+
+
+def _shown(limit: int) -> str:
+    return "unlimited" if limit == resource.RLIM_INFINITY else str(limit)
 
 
 def _cpu_clock(pid: int) -> float:

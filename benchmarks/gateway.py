@@ -32,13 +32,14 @@ from typing import Any
 import _gateway_page as page
 import _gateway_runs as runs
 import _peers
+from _process import FILES
 from _report import Report
 from _stand import CHAT, Asked, Cores, Stand, canned_engine, standing, streaming_engine
 
 PARTS = ("requests", "latency", "streams", "idle")
 IDLE = 10_000
-# Both ends of each connection, the streams, and what a server holds besides.
-FILES = IDLE + 1_000
+# The connections, the streams, and what a process holds besides.
+NEEDED_FILES = IDLE + 1_000
 SPACED_MS = 20.0
 
 
@@ -207,19 +208,21 @@ class Bench:
             "events": options.events,
             "interval_ms": options.interval_ms,
             "spaced_ms": SPACED_MS,
-            "files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+            "files": FILES,
         }
 
 
 def raise_file_limit() -> None:
-    """Let this process, and so all that it starts, open as many files as the system allows.
+    """Let this process, which is the clients, open as many files as the system allows.
 
     Raises:
         SystemExit: the hard limit is below what the idle connections need.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < FILES:
-        raise SystemExit(f"ulimit -Hn is {hard}; {FILES} are needed, or --parts without idle")
+    if hard != resource.RLIM_INFINITY and hard < NEEDED_FILES:
+        raise SystemExit(
+            f"ulimit -Hn is {hard}; {NEEDED_FILES} are needed, or --parts without idle"
+        )
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
