@@ -201,6 +201,21 @@ def test_what_waits_when_a_call_ends_goes_together() -> None:
     assert call.inputs() == [(1, 0), (2, 0), (0, 0), (0, 1), (1, 1), (2, 1)]
 
 
+def test_calls_share_what_waits() -> None:
+    """The first call that ends does not take everything, so the next to end finds work too."""
+    core = Coalescer(CallLimits(max_calls=4))
+    running = []
+    for number in range(64):
+        core.submit(number, [10], 0, 0.0)
+        running += calls_now(core)
+    sizes = []
+    for call in running:
+        core.ended(call)
+        (following,) = calls_now(core)
+        sizes.append(len(following.pieces))
+    assert sizes == [15, 15, 15, 15]
+
+
 def test_a_call_takes_the_oldest_and_those_nearest_to_it_in_length() -> None:
     """When not all fit, length decides who goes with the oldest."""
     core = Coalescer(CallLimits(max_calls=1, max_tokens=30))

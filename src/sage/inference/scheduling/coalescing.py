@@ -87,6 +87,11 @@ class Call:
     pieces: tuple[Piece, ...]
 
     @property
+    def tokens(self) -> int:
+        """Estimated tokens of all its inputs."""
+        return sum(piece.tokens for piece in self.pieces)
+
+    @property
     def alone(self) -> bool:
         """Whether it is one whole request, which can go as it came."""
         return len(self.pieces) == 1 and self.pieces[0].whole
@@ -118,6 +123,10 @@ def choose_lane(lengths: Sequence[int], priority: int, limits: CallLimits) -> La
 class Coalescer:
     """Forms calls for one instance from requests that may share them.
 
+    A call takes at most its share of the tokens that wait or are on the wire, so that the calls
+    are about alike: if one took all that waits, the others would find nothing when they end, and
+    the engine would idle between large calls.
+
     The interactive lane goes first. Once the oldest bulk piece has waited for ``patience``, bulk
     has every other call. Each call carries the oldest of its lane and those nearest to it in
     length, so with k older pieces in its lane a piece has to wait for k further calls of the lane
@@ -128,7 +137,15 @@ class Coalescer:
         patience: seconds that bulk lets interactive requests go ahead.
     """
 
-    __slots__ = ("_bulk_running", "_bulk_went", "_lanes", "_limits", "_patience", "_running")
+    __slots__ = (
+        "_bulk_running",
+        "_bulk_went",
+        "_lanes",
+        "_limits",
+        "_patience",
+        "_running",
+        "_tokens",
+    )
 
     def __init__(self, limits: CallLimits, patience: float = 1.0) -> None:
         self._limits = limits
@@ -137,6 +154,7 @@ class Coalescer:
         self._running = 0
         self._bulk_running = 0
         self._bulk_went = False
+        self._tokens = 0
 
     @property
     def waiting(self) -> int:
@@ -177,6 +195,7 @@ class Coalescer:
         ]
         for piece in pieces:
             self._lanes[lane].push(piece)
+            self._tokens += piece.tokens
         return pieces
 
     def next_call(self, now: float) -> Call | None:
@@ -187,16 +206,21 @@ class Coalescer:
         self._running += 1
         self._bulk_running += lane is Lane.BULK
         self._bulk_went = lane is Lane.BULK
-        return Call(lane, self._lanes[lane].take())
+        share = -(-self._tokens // self._limits.max_calls)
+        return Call(lane, self._lanes[lane].take(share))
 
     def ended(self, call: Call) -> None:
         """A call is over, however it went."""
         self._running -= 1
+        self._tokens -= call.tokens
         self._bulk_running -= call.lane is Lane.BULK
 
     def drop(self, piece: Piece) -> bool:
         """A piece is no longer wanted; return whether it was still waiting."""
-        return self._lanes[piece.lane].drop(piece)
+        dropped = self._lanes[piece.lane].drop(piece)
+        if dropped:
+            self._tokens -= piece.tokens
+        return dropped
 
     def _turn(self, now: float) -> Lane | None:
         if self._running >= self._limits.max_calls:
@@ -240,8 +264,13 @@ class _Lane:
         del self._by_length[bisect_left(self._by_length, key)]
         return True
 
-    def take(self) -> tuple[Piece, ...]:
-        """Take out the oldest piece and its neighbours in length, as many as a call may carry."""
+    def take(self, share: int) -> tuple[Piece, ...]:
+        """Take out the oldest piece and its neighbours in length, as many as a call may carry.
+
+        Args:
+            share: estimated tokens that it is to have at most; the oldest piece goes in any case.
+        """
+        most = min(share, self._limits.max_tokens)
         by_length = self._by_length
         longest, order = self._by_age[self.oldest]
         start = bisect_left(by_length, (longest, order))
@@ -256,7 +285,7 @@ class _Lane:
             piece = by_length[start - 1 if down else stop][2]
             if (
                 inputs + len(piece.positions) > self._limits.max_inputs
-                or tokens + piece.tokens > self._limits.max_tokens
+                or tokens + piece.tokens > most
             ):
                 # Those behind it are no nearer, so the call ends on this side.
                 shorter, longer = shorter and not down, longer and down
