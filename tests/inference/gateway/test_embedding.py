@@ -350,11 +350,11 @@ async def test_a_large_request_is_cut_and_joined(kit: Any) -> None:
         texts = [chr(97 + n % 26) * (n % 37 + 1) for n in range(95)]
         made.shut()
         asked = world.ask(texts)
-        await kit.eventually(lambda: len(made.calls) == 3)
-        # The fourth call is kept for those who wait for an answer.
+        await kit.eventually(lambda: len(made.calls) == 2)
+        # Half of the calls are kept for those who wait for an answer.
         urgent = world.ask("z")
-        await kit.eventually(lambda: len(made.calls) == 4)
-        assert made.calls[3] == ["z"]
+        await kit.eventually(lambda: len(made.calls) == 3)
+        assert made.calls[2] == ["z"]
         made.open()
         assert vectors(await urgent) == [[1, ord("z")]]
         reply = await asked
@@ -363,6 +363,26 @@ async def test_a_large_request_is_cut_and_joined(kit: Any) -> None:
     assert max(len(call) for call in made.calls) <= 10
     assert world.calls()["split"] == 1
     assert served.requests == {**served.requests, "received": 2, "done": 2}
+
+
+async def test_a_text_does_not_wait_for_bulk_to_end(kit: Any) -> None:
+    """A policy that paces prefill does not hold single texts back behind a large request."""
+    made = Embedder(kit)
+    engine = await kit.engine(made)
+    served = await kit.gateway()
+    served.gateway.set_policy("slo_aware")
+    served.add(engine, kind=Kind.EMBEDDING, max_calls=2)
+    async with httpx2.AsyncClient(timeout=10) as client:
+        world = World(kit, served, made, client)
+        made.shut()
+        bulk = world.ask(["a" * 1000] * 100)
+        await kit.eventually(lambda: len(made.calls) == 1)
+        single = world.ask("b")
+        await kit.eventually(lambda: len(made.calls) == 2)
+        assert made.calls[1] == ["b"]
+        made.open()
+        vectors(await single)
+        assert len(vectors(await bulk)) == 100
 
 
 async def test_an_error_in_a_part_is_the_answer(kit: Any) -> None:

@@ -32,8 +32,7 @@ class CallLimits:
     Attributes:
         max_inputs: inputs of a call.
         max_tokens: estimated tokens of a call; an input above that goes alone.
-        max_calls: calls on the wire at once. With more than one, bulk leaves one of them to
-            interactive requests.
+        max_calls: calls on the wire at once; bulk has half of them at most.
 
     Raises:
         ConfigError: a limit below one.
@@ -41,7 +40,7 @@ class CallLimits:
 
     max_inputs: int = 2048
     max_tokens: int = 8192
-    max_calls: int = 4
+    max_calls: int = 8
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -53,7 +52,7 @@ class CallLimits:
     @property
     def bulk_calls(self) -> int:
         """Calls that bulk may have on the wire at once."""
-        return max(1, self.max_calls - 1)
+        return max(1, self.max_calls // 2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
