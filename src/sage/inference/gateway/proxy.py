@@ -205,7 +205,9 @@ def _accepted(desk: Desk, exchange: Exchange, backend: Backend, response: Upstre
 
 
 def _attempt_failed(desk: Desk, exchange: Exchange, backend: Backend, reason: str) -> None:
-    if not exchange.follows:
+    if exchange.follows:
+        exchange.follows = False  # its next attempt is its own
+    else:
         desk.attempt_failed(backend, reason)
 
 
