@@ -157,7 +157,7 @@ def test_inputs_of_a_call_go_the_longest_first(limits: CallLimits, events: list[
 def test_nothing_starves_behind_an_endless_stream(
     limits: CallLimits, crowd: list[tuple[list[int], int]]
 ) -> None:
-    """With k pieces ahead in its lane, bulk has its turn within 2 (k + 1) calls once aged."""
+    """Once aged, bulk has its turn within three calls for each piece ahead of it in its lane."""
     world = World(limits)
     for lengths, priority in crowd:
         world.submit(lengths, priority)
@@ -173,7 +173,8 @@ def test_nothing_starves_behind_an_endless_stream(
         world.end()
         world.pump()
         turns += 1
-        assert turns <= 2 * ahead + limits.max_calls
+        # Of three calls one may be bulk's, which then has to end before bulk has another.
+        assert turns <= 3 * ahead + limits.max_calls
 
 
 def test_a_request_that_finds_a_call_free_goes_at_once_and_alone() -> None:

@@ -127,7 +127,7 @@ class Coalescer:
     the engine would idle between large calls.
 
     The interactive lane goes first. Once the oldest bulk piece has waited for ``patience``, bulk
-    has every other call. Each call carries the oldest of its lane and those nearest to it in
+    has every other call, while it has less than its share of them on the wire. Each call carries the oldest of its lane and those nearest to it in
     length, so with k older pieces in its lane a piece has to wait for k further calls of the lane
     at most.
 
