@@ -208,7 +208,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7, help="counted rounds (default 7)")
     parser.add_argument("--callers", type=int, default=64, help="connections (default 64)")
     parser.add_argument("--texts", type=int, default=1024, help="requests a round (default 1024)")
-    parser.add_argument("--max-calls", type=int, default=8, help="calls at once (default 8)")
+    parser.add_argument("--max-calls", type=int, default=16, help="calls at once (default 16)")
     parser.add_argument("--max-batch-tokens", type=int, default=8192, help="tokens of a call")
     parser.add_argument("--quick", action="store_true", help="one round, fewer texts: a smoke run")
     arguments: Any = parser.parse_args()

@@ -344,14 +344,14 @@ async def test_a_large_request_is_cut_and_joined(kit: Any) -> None:
     made = Embedder(kit)
     engine = await kit.engine(made)
     served = await kit.gateway()
-    served.add(engine, kind=Kind.EMBEDDING, max_inputs=10, max_calls=4)
+    served.add(engine, kind=Kind.EMBEDDING, max_inputs=10, max_calls=8)
     async with httpx2.AsyncClient(timeout=10) as client:
         world = World(kit, served, made, client)
         texts = [chr(97 + n % 26) * (n % 37 + 1) for n in range(95)]
         made.shut()
         asked = world.ask(texts)
         await kit.eventually(lambda: len(made.calls) == 2)
-        # Half of the calls are kept for those who wait for an answer.
+        # The other calls are kept for those who wait for an answer.
         urgent = world.ask("z")
         await kit.eventually(lambda: len(made.calls) == 3)
         assert made.calls[2] == ["z"]

@@ -45,7 +45,7 @@ class BackendInstanceConfig:
         max_inputs: inputs it takes in one embedding call; 2048 as OpenAI's.
         max_batch_tokens: tokens, by the gateway's estimate, of one embedding call.
         max_calls: embedding calls it is given at once, of requests that could share one; bulk
-            has half of them at most.
+            has a quarter of them at most.
 
     Raises:
         ConfigError: a value is missing or cannot be used; says which.
@@ -62,7 +62,7 @@ class BackendInstanceConfig:
     coalesce: bool = True
     max_inputs: int = 2048
     max_batch_tokens: int = 8192
-    max_calls: int = 8
+    max_calls: int = 16
 
     def __post_init__(self) -> None:
         if not self.model_name:

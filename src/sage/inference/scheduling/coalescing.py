@@ -32,7 +32,8 @@ class CallLimits:
     Attributes:
         max_inputs: inputs of a call.
         max_tokens: estimated tokens of a call; an input above that goes alone.
-        max_calls: calls on the wire at once; bulk has half of them at most.
+        max_calls: calls on the wire at once; bulk has a quarter of them at most, and one in
+            any case.
 
     Raises:
         ConfigError: a limit below one.
@@ -40,7 +41,7 @@ class CallLimits:
 
     max_inputs: int = 2048
     max_tokens: int = 8192
-    max_calls: int = 8
+    max_calls: int = 16
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -52,7 +53,7 @@ class CallLimits:
     @property
     def bulk_calls(self) -> int:
         """Calls that bulk may have on the wire at once."""
-        return max(1, self.max_calls // 2)
+        return max(1, self.max_calls // 4)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,9 +128,9 @@ class Coalescer:
     the engine would idle between large calls.
 
     The interactive lane goes first. Once the oldest bulk piece has waited for ``patience``, bulk
-    has every other call, while it has less than its share of them on the wire. Each call carries the oldest of its lane and those nearest to it in
-    length, so with k older pieces in its lane a piece has to wait for k further calls of the lane
-    at most.
+    has every other call, while it has less than its share of them on the wire. Each call carries
+    the oldest of its lane and those nearest to it in length, so with k older pieces in its lane a
+    piece has to wait for k further calls of the lane at most.
 
     Args:
         limits: of the instance.

@@ -61,7 +61,7 @@ class InstanceSpec:
     coalesce: bool = True
     max_inputs: int = 2048
     max_batch_tokens: int = 8192
-    max_calls: int = 8
+    max_calls: int = 16
 
     def __post_init__(self) -> None:
         if not self.id:
