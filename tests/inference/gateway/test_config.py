@@ -155,3 +155,19 @@ def test_mistakes_in_files_are_named(
     with pytest.raises(error, match=says) as caught:
         load_config(path)
     assert name in str(caught.value)
+
+
+def test_limits_of_embedding_calls() -> None:
+    """They are a backend's own; a plain proxy passes each request on as it came."""
+    backend = BackendInstanceConfig(
+        **BACKEND, max_inputs=96, max_batch_tokens=1000, max_calls=2, max_concurrent_requests=64
+    )
+    ((spec, _),) = UnifiedServerConfig(embedding_backends=[backend]).instances()
+    assert (spec.coalesce, spec.max_inputs, spec.max_batch_tokens) == (True, 96, 1000)
+    assert (spec.max_calls, spec.max_requests) == (2, 64)
+    plain = UnifiedServerConfig(embedding_backends=[backend], enable_control_plane=False)
+    assert plain.instances()[0][0].coalesce is False
+    off = BackendInstanceConfig(**BACKEND, coalesce=False)
+    assert off.spec(Kind.EMBEDDING).coalesce is False
+    with pytest.raises(ConfigError, match="max_inputs must be at least 1, not 0"):
+        BackendInstanceConfig(**BACKEND, max_inputs=0)

@@ -313,6 +313,7 @@ class Gateway:
             "done": state.done,
             "failed": state.failed,
             "cancelled": state.cancelled,
+            "embedding_calls": None if backend.bus is None else backend.bus.snapshot(),
         }
 
     def model_list(self) -> list[dict[str, Any]]:

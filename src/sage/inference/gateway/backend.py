@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from sage.errors import ConfigError
 from sage.inference.gateway.breaker import Breaker, BreakerRule
+from sage.inference.gateway.embedding import EmbeddingBus
 from sage.inference.gateway.headers import RequestHead
 from sage.inference.gateway.upstream import Upstream
 from sage.inference.scheduling.instance import InstanceSpec
@@ -36,6 +37,7 @@ class Backend:
         breaker: told of the attempts at it.
         ramp_began: when its slow start began; None while there is none.
         served: whether it has been given a request yet.
+        bus: carries its embedding requests; None where each goes as it comes.
 
     Args:
         spec: what the scheduler knows of it.
@@ -70,6 +72,7 @@ class Backend:
         self.breaker = breaker or Breaker(BreakerRule())
         self.ramp_began: float | None = None
         self.served = False
+        self.bus: EmbeddingBus | None = None
         self._authorization = f"Bearer {api_key}".encode() if api_key else b""
         self._host = upstream.target.authority.encode()
         self._prefix = upstream.target.prefix.encode()

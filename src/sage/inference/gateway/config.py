@@ -40,6 +40,12 @@ class BackendInstanceConfig:
         base_url: in place of host and port, ``https://host/prefix`` too; a ``/v1`` at its end is
             left out.
         instance_id: its name; by default made from type and address.
+        coalesce: whether embedding requests that wait for it share calls, and those above its
+            limits are cut into several; false passes each on as it came.
+        max_inputs: inputs it takes in one embedding call; 2048 as OpenAI's.
+        max_batch_tokens: tokens, by the gateway's estimate, of one embedding call.
+        max_calls: embedding calls it is given at once, of requests that could share one; bulk
+            has a quarter of them at most.
 
     Raises:
         ConfigError: a value is missing or cannot be used; says which.
@@ -53,6 +59,10 @@ class BackendInstanceConfig:
     api_key: str | None = field(default=None, repr=False)
     base_url: str | None = None
     instance_id: str | None = None
+    coalesce: bool = True
+    max_inputs: int = 2048
+    max_batch_tokens: int = 8192
+    max_calls: int = 16
 
     def __post_init__(self) -> None:
         if not self.model_name:
@@ -66,11 +76,12 @@ class BackendInstanceConfig:
         kinds = [kind.value for kind in Kind]
         if self.instance_type is not None and self.instance_type not in kinds:
             raise UnknownKeyError(self.instance_type, kinds, where="instance_type")
-        if self.max_concurrent_requests < 1:
-            raise ConfigError(
-                f"backend {self.model_name!r}: max_concurrent_requests must be at least 1, "
-                f"not {self.max_concurrent_requests}"
-            )
+        for name in ("max_concurrent_requests", "max_inputs", "max_batch_tokens", "max_calls"):
+            if getattr(self, name) < 1:
+                raise ConfigError(
+                    f"backend {self.model_name!r}: {name} must be at least 1, "
+                    f"not {getattr(self, name)}"
+                )
         parse_target(self.url)
 
     @property
@@ -104,6 +115,10 @@ class BackendInstanceConfig:
             kind,
             (self.model_name,),
             self.max_concurrent_requests,
+            coalesce=self.coalesce,
+            max_inputs=self.max_inputs,
+            max_batch_tokens=self.max_batch_tokens,
+            max_calls=self.max_calls,
         )
 
     def _made_id(self, kind: Kind) -> str:
@@ -123,8 +138,8 @@ class UnifiedServerConfig:
         scheduling_policy: a `SchedulingPolicyType` or the name of a registered policy; with
             backends of both kinds ``slo_aware`` is ``hybrid_slo``.
         enable_control_plane: false makes a plain proxy: requests go round robin to the instances
-            that are up, at once, whatever max_concurrent_requests says, and none waits or is
-            ordered. Probing, breakers and failover stay.
+            that are up, at once, whatever max_concurrent_requests says, and none waits, is
+            ordered or shares a call. Probing, breakers and failover stay.
         llm_backends: the LLM engines.
         embedding_backends: the embedding engines.
         slo_classes: objectives of the requests that name none, by class: ``high`` and ``low`` by
@@ -211,7 +226,9 @@ class UnifiedServerConfig:
         ]
 
     def _unbounded(self, spec: InstanceSpec) -> InstanceSpec:
-        return spec if self.enable_control_plane else replace(spec, max_requests=1_000_000)
+        if self.enable_control_plane:
+            return spec
+        return replace(spec, max_requests=1_000_000, coalesce=False)
 
     def policy(self) -> str:
         """Return the name of the policy that the scheduler follows."""

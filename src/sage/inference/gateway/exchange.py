@@ -50,6 +50,7 @@ class Exchange:
         instance_id: where it was dispatched last; empty before that.
         tried: every instance it was dispatched to.
         resent: whether it was sent to another instance after one had seen it.
+        follows: whether its attempt is part of a call that is counted as another exchange's.
         known: whether a model that is served took it.
         terms: how urgent it is, and the objectives it came with.
         slo: its objectives, or its class's.
@@ -87,6 +88,7 @@ class Exchange:
     instance_id: str = ""
     tried: list[str] = field(default_factory=list)
     resent: bool = False
+    follows: bool = False
     known: bool = False
     terms: Terms = NO_TERMS
     slo: SLO | None = None

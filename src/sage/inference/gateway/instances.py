@@ -12,10 +12,12 @@ from sage.errors import ConfigError
 from sage.inference.gateway.backend import Backend, Hold
 from sage.inference.gateway.breaker import Breaker, BreakerRule, BreakerState
 from sage.inference.gateway.desk import Desk
+from sage.inference.gateway.embedding import EmbeddingBus
 from sage.inference.gateway.probe import Prober, ProbeRule, look
 from sage.inference.gateway.target import parse_target
 from sage.inference.gateway.upstream import Upstream
 from sage.inference.scheduling.instance import InstanceSpec
+from sage.inference.scheduling.request import Kind
 
 logger = logging.getLogger("sage.gateway")
 
@@ -105,7 +107,11 @@ class Instances:
             tls=self._tls,
             clock=self._desk.clock,
         )
-        return Backend(spec, upstream, api_key, Breaker(self._rules.breaker))
+        backend = Backend(spec, upstream, api_key, Breaker(self._rules.breaker))
+        if spec.kind is Kind.EMBEDDING and spec.coalesce:
+            idle_timeout = self._desk.limits.idle_timeout
+            backend.bus = EmbeddingBus(backend, spec, self._desk.clock, idle_timeout)
+        return backend
 
     async def remove(self, instance_id: str, drain_timeout: float) -> None:
         """Take an instance out: no new work at once, and gone when what it runs has ended."""

@@ -166,15 +166,18 @@ async def _reach(
             exchange.dispatched_at = desk.clock()
         exchange.instance_id = backend.id
         exchange.tried.append(backend.id)
-        request = backend.request_head(target, head, exchange.request_id, len(body))
         try:
-            response = await backend.upstream.request(request, body)
+            if backend.bus is not None:
+                response = await backend.bus.request(exchange, target, head, body)
+            else:
+                request = backend.request_head(target, head, exchange.request_id, len(body))
+                response = await backend.upstream.request(request, body)
         except ConnectFailedError as error:
             exchange.causes.append(f"{backend.id}: {error}")
-            desk.attempt_failed(backend, str(error))
+            _attempt_failed(desk, exchange, backend, str(error))
             desk.undelivered(exchange)
         except UpstreamError as error:
-            desk.attempt_failed(backend, str(error))
+            _attempt_failed(desk, exchange, backend, str(error))
             if not desk.send_elsewhere(exchange, str(error)):
                 raise
         else:
@@ -191,13 +194,21 @@ def _accepted(desk: Desk, exchange: Exchange, backend: Backend, response: Upstre
     """
     status = response.status
     if status < 500 or status == 501:
-        desk.attempt_answered(backend)
+        if not exchange.follows:
+            desk.attempt_answered(backend)
         return True
-    desk.attempt_failed(backend, f"HTTP status {status}")
+    _attempt_failed(desk, exchange, backend, f"HTTP status {status}")
     if status not in _ELSEWHERE or not desk.send_elsewhere(exchange, f"HTTP status {status}"):
         return True
     response.abort()
     return False
+
+
+def _attempt_failed(desk: Desk, exchange: Exchange, backend: Backend, reason: str) -> None:
+    if exchange.follows:
+        exchange.follows = False  # its next attempt is its own
+    else:
+        desk.attempt_failed(backend, reason)
 
 
 async def _relay(desk: Desk, exchange: Exchange, response: UpstreamResponse) -> None:

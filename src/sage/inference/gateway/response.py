@@ -14,8 +14,8 @@ HIGH_WATER = 256 * 1024
 
 
 class _Source(Protocol):
-    loop: asyncio.AbstractEventLoop
-
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
     def abort(self) -> None: ...
     def resume(self) -> None: ...
 
@@ -164,3 +164,26 @@ class UpstreamResponse:
         """End the response early; the reader gets what has come, then the error."""
         self._error = error
         self.wake()
+
+
+class _Nothing:
+    """What is behind a response that has arrived whole."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    def abort(self) -> None:
+        """There is no connection to close."""
+
+    def resume(self) -> None:
+        """There is nothing more to read."""
+
+
+def whole_response(status: int, headers: Headers, body: bytes) -> UpstreamResponse:
+    """Return a response that is there already, as if a connection had just completed it."""
+    response = UpstreamResponse(_Nothing())
+    response.status, response.headers = status, headers
+    response.feed(body)
+    response.complete = True
+    return response

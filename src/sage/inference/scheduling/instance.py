@@ -18,6 +18,14 @@ _FRESH = 5.0
 _ANY = 1 << 62
 _FULL = 0.95
 _KNOWN_FOR = 60.0
+_LIMITS = (
+    "max_requests",
+    "max_tokens",
+    "chunk_tokens",
+    "max_inputs",
+    "max_batch_tokens",
+    "max_calls",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,10 @@ class InstanceSpec:
         chunk_tokens: prompt tokens one of its steps carries (vLLM's max_num_batched_tokens); a
             policy that paces keeps about half of that waiting there.
         cost: what it costs to use, in any unit that is the same for all.
+        coalesce: whether embedding requests that wait for it share calls, and large ones are cut.
+        max_inputs: inputs of one embedding call.
+        max_batch_tokens: estimated tokens of one embedding call.
+        max_calls: embedding calls of requests that could share one, on the wire at once.
 
     Raises:
         ConfigError: an empty id, no model, one named twice, a limit below one, a negative cost.
@@ -46,6 +58,10 @@ class InstanceSpec:
     max_tokens: int | None = None
     chunk_tokens: int = 8192
     cost: float = 1.0
+    coalesce: bool = True
+    max_inputs: int = 2048
+    max_batch_tokens: int = 8192
+    max_calls: int = 16
 
     def __post_init__(self) -> None:
         if not self.id:
@@ -54,7 +70,7 @@ class InstanceSpec:
             raise ConfigError(f"instance {self.id!r} needs model names; it has {self.models!r}")
         if len(set(self.models)) < len(self.models):
             raise ConfigError(f"instance {self.id!r} names a model twice: {self.models!r}")
-        for name in ("max_requests", "max_tokens", "chunk_tokens"):
+        for name in _LIMITS:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"instance {self.id!r}: {name} is {value}; it must be at least 1")
@@ -137,7 +153,9 @@ class InstanceState:
         """Return how many prompt tokens a policy that paces may still send here.
 
         That is what is left of half a chunk of waiting prefill. Without any waiting there is
-        room for a prompt of any length. An engine that queues by itself for want of KV cache is
+        room for a prompt of any length, and there always is where embedding calls are formed of
+        what has been sent: they are bounded themselves, and a text must not wait here for bulk to
+        end. An engine that queues by itself for want of KV cache is
         left alone for as long as it holds anything of ours.
         """
         seen = self.telemetry
@@ -151,7 +169,9 @@ class InstanceState:
             return 0
         if self.prefilling:
             self.settle(now)
-        return self.spec.chunk_tokens // 2 - self.prefill if self.prefill else _ANY
+        if not self.prefill or (self.spec.coalesce and self.spec.kind is Kind.EMBEDDING):
+            return _ANY
+        return self.spec.chunk_tokens // 2 - self.prefill
 
     def settle(self, now: float) -> None:
         """Take prompts for prefilled whose time is over, and drop those known to be."""
