@@ -36,6 +36,7 @@ class Backend:
         breaker: told of the attempts at it.
         ramp_began: when its slow start began; None while there is none.
         served: whether it has been given a request yet.
+        priorities: whether it takes the request field ``priority``.
 
     Args:
         spec: what the scheduler knows of it.
@@ -70,6 +71,7 @@ class Backend:
         self.breaker = breaker or Breaker(BreakerRule())
         self.ramp_began: float | None = None
         self.served = False
+        self.priorities = False
         self._authorization = f"Bearer {api_key}".encode() if api_key else b""
         self._host = upstream.target.authority.encode()
         self._prefix = upstream.target.prefix.encode()

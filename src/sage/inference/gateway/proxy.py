@@ -15,6 +15,7 @@ from sage.inference.gateway.bodies import (
     prefix_hashes,
     read_body,
     too_large,
+    with_priority,
 )
 from sage.inference.gateway.desk import Desk
 from sage.inference.gateway.errors import ApiError, ConnectFailedError, rejection
@@ -166,9 +167,10 @@ async def _reach(
             exchange.dispatched_at = desk.clock()
         exchange.instance_id = backend.id
         exchange.tried.append(backend.id)
-        request = backend.request_head(target, head, exchange.request_id, len(body))
+        sent = with_priority(body, exchange.terms.priority) if backend.priorities else body
+        request = backend.request_head(target, head, exchange.request_id, len(sent))
         try:
-            response = await backend.upstream.request(request, body)
+            response = await backend.upstream.request(request, sent)
         except ConnectFailedError as error:
             exchange.causes.append(f"{backend.id}: {error}")
             desk.attempt_failed(backend, str(error))
