@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sage.errors import ConfigError
-from sage.inference.engines import llama_cpp
+from sage.inference.engines import command, llama_cpp
 from sage.inference.engines.command import engine_spec, unused_options
 from sage.inference.engines.kinds import EngineKind
 from sage.inference.engines.options import EngineOptions
@@ -21,6 +21,12 @@ QWEN = ResolvedModel(
 )
 SMOL = ResolvedModel("smol", Kind.LLM, EngineKind.LLAMA_CPP, path=Path("/m/model.gguf"))
 MINI = ResolvedModel("mini", Kind.EMBEDDING, EngineKind.ONNX, path=Path("/m/mini"))
+
+
+@pytest.fixture(autouse=True)
+def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tested here does not depend on this machine's GPUs."""
+    monkeypatch.setattr(command, "has_large_gpu", lambda: False)
 
 
 def test_vllm_gets_every_flag_and_what_follows_the_separator() -> None:
@@ -146,6 +152,13 @@ def test_vllm_is_told_priorities_unless_the_user_says_otherwise(
     words = [word for word in spec.command if word.startswith("--scheduling")]
     assert words == [flags[0] if flags else "--scheduling-policy"]
     assert not engine_spec("l", SMOL, "127.0.0.1", 8001, EngineOptions()).priorities
+
+
+def test_vllm_takes_more_on_a_large_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As its own defaults say."""
+    monkeypatch.setattr(command, "has_large_gpu", lambda: True)
+    spec = engine_spec("l", QWEN, "127.0.0.1", 8001, EngineOptions())
+    assert (spec.max_requests, spec.chunk_tokens) == (1024, 8192)
 
 
 def test_embeddings_run_in_our_server() -> None:

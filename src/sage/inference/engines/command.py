@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from sage.errors import ConfigError
+from sage.inference.engines.gpu import has_large_gpu
 from sage.inference.engines.kinds import EngineKind
 from sage.inference.engines.llama_cpp import (
     BATCH_TOKENS,
@@ -31,9 +32,9 @@ _EMBEDDING_QUEUE = 1_048_576
 # Batches for each core that an embedding engine is sent ahead: from fewer texts it could not choose
 # neighbours in length, and its cores would run dry between two answers.
 _BATCHES_AHEAD = 4
-# What vLLM's API server takes by default on all but the largest GPUs.
-_VLLM_IN_FLIGHT = 256
-_VLLM_BATCH = 2048
+# Requests, and prompt tokens of a step, that vLLM's API server takes by default, and on large GPUs.
+_VLLM_DEFAULTS = (256, 2048)
+_VLLM_LARGE = (1024, 8192)
 # Of llama.cpp's pool, which requests may count on: lengths are estimates, and what overflows the
 # pool fails together with everything that runs there.
 _POOL_SHARE = 0.9
@@ -174,11 +175,12 @@ def _vllm(
             command += [flag, str(value)]
     requests = _number_after(("--max-num-seqs", "--max_num_seqs"), options.extra)
     batch = _number_after(("--max-num-batched-tokens", "--max_num_batched_tokens"), options.extra)
+    usual = _VLLM_LARGE if has_large_gpu() else _VLLM_DEFAULTS
     return _Engine(
         [*command, *options.extra],
-        requests or _VLLM_IN_FLIGHT,
+        requests or usual[0],
         None,  # it preempts and queues by itself when its cache is full, and tells of it
-        batch or _VLLM_BATCH,
+        batch or usual[1],
         priorities=order in (None, "priority"),
     )
 
