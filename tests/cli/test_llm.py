@@ -135,10 +135,13 @@ def test_policy_and_gateway_file_are_kept_over_a_restart_and_reread(
 ) -> None:
     """The file holds keys and objectives; the flag wins over its policy, also after a reload."""
     file = Path("gateway.toml")
-    file.write_text(f'scheduling_policy = "fifo"\nmanagement_keys = ["{KEY}"]\n')
+    file.write_text(
+        f'scheduling_policy = "fifo"\napi_keys = ["{KEY}-1"]\nmanagement_keys = ["{KEY}"]\n'
+    )
     flags = ("--no-llm", "--policy", "priority", "--gateway-config", "gateway.toml")
     started = sage("llm", "serve", "--background", *ANY_PORTS, *flags)
     assert started.returncode == 0, started.stderr
+    assert "-H 'authorization: Bearer YOUR-KEY'" in started.stdout
     assert _policy(KEY) == (200, "priority")
     assert _policy("another-key") == (401, None)
     again = _elsewhere(tmp_path, monkeypatch, "llm", "restart")

@@ -103,7 +103,9 @@ def try_it(state: StackState) -> str:
     else:
         route = "embeddings"
         body = f'{{"model": "{first.model}", "input": "Hello!"}}'
-    return f"curl {state.gateway_url}/v1/{route} -H 'content-type: application/json' -d '{body}'"
+    key = " -H 'authorization: Bearer YOUR-KEY'" if state.needs_key else ""
+    json = "-H 'content-type: application/json'"
+    return f"curl {state.gateway_url}/v1/{route}{key} {json} -d '{body}'"
 
 
 def with_ports(state: StackState) -> list[str]:

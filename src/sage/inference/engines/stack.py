@@ -183,6 +183,7 @@ class Stack:
             arguments=self._arguments,
             engines=[_running(engine) for engine in self._supervisor.engines],
             folder=str(self._folder),
+            needs_key=bool(self._server.config.api_keys),
         )
 
 

@@ -77,11 +77,12 @@ class BackendInstanceConfig:
         kinds = [kind.value for kind in Kind]
         if self.instance_type is not None and self.instance_type not in kinds:
             raise UnknownKeyError(self.instance_type, kinds, where="instance_type")
-        if self.max_concurrent_requests < 1:
-            raise ConfigError(
-                f"backend {self.model_name!r}: max_concurrent_requests must be at least 1, "
-                f"not {self.max_concurrent_requests}"
-            )
+        for name in ("max_concurrent_requests", "max_tokens", "chunk_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(
+                    f"backend {self.model_name!r}: {name} must be at least 1, not {value}"
+                )
         parse_target(self.url)
 
     @property
