@@ -48,9 +48,11 @@ def test_the_tutorials_configuration() -> None:
 
 def test_limits_in_tokens() -> None:
     """As the engine states them; a plain proxy bounds nothing."""
-    backend = BackendInstanceConfig(**BACKEND, max_tokens=900, chunk_tokens=256)
+    backend = BackendInstanceConfig(
+        **BACKEND, max_tokens=900, max_request_tokens=500, chunk_tokens=256
+    )
     spec = backend.spec(Kind.LLM)
-    assert (spec.max_tokens, spec.chunk_tokens) == (900, 256)
+    assert (spec.max_tokens, spec.max_request_tokens, spec.chunk_tokens) == (900, 500, 256)
     assert BackendInstanceConfig(**BACKEND).spec(Kind.LLM).chunk_tokens == 8192
     proxy = UnifiedServerConfig(enable_control_plane=False, llm_backends=[backend])
     ((spec, _),) = proxy.instances()

@@ -48,6 +48,7 @@ class _Engine:
     max_requests: int
     max_tokens: int | None
     chunk_tokens: int
+    max_request_tokens: int | None = None
     priorities: bool = False
     note: str = ""
 
@@ -87,6 +88,7 @@ def engine_spec(
         environment=_ENVIRONMENT.get(model.engine, {}),
         max_requests=built.max_requests,
         max_tokens=built.max_tokens,
+        max_request_tokens=built.max_request_tokens,
         chunk_tokens=built.chunk_tokens,
         priorities=built.priorities,
         note=built.note,
@@ -147,6 +149,7 @@ def _llama_cpp(
         slots,
         max(1, int(pool * _POOL_SHARE)),
         _number_after(("--n-batch", "--n_batch"), extra) or batch,
+        max_request_tokens=plan.request,
         note=note,
     )
 

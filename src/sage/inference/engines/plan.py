@@ -127,6 +127,7 @@ def _backend(spec: EngineSpec) -> BackendInstanceConfig:
         instance_id=spec.id,
         max_concurrent_requests=spec.max_requests,
         max_tokens=spec.max_tokens,
+        max_request_tokens=spec.max_request_tokens,
         chunk_tokens=spec.chunk_tokens,
         priorities=spec.priorities,
     )

@@ -41,8 +41,10 @@ class BackendInstanceConfig:
         base_url: in place of host and port, ``https://host/prefix`` too; a ``/v1`` at its end is
             left out.
         instance_id: its name; by default made from type and address.
-        max_tokens: tokens, prompts and expected answers together, it is given at once; None for
-            no limit. For engines that fail when their KV cache is full, such as llama.cpp.
+        max_tokens: tokens, prompts and answers together, it is given at once; None for no limit.
+            For engines that fail when their KV cache is full, such as llama.cpp.
+        max_request_tokens: its longest request, prompt and answer together, which is the most
+            that a request counts with towards max_tokens.
         chunk_tokens: prompt tokens one of its steps carries (vLLM's max_num_batched_tokens); None
             is 8,192.
         priorities: whether it takes the request field ``priority`` and serves lower numbers first
@@ -62,6 +64,7 @@ class BackendInstanceConfig:
     base_url: str | None = None
     instance_id: str | None = None
     max_tokens: int | None = None
+    max_request_tokens: int | None = None
     chunk_tokens: int | None = None
     priorities: bool = False
 
@@ -77,7 +80,8 @@ class BackendInstanceConfig:
         kinds = [kind.value for kind in Kind]
         if self.instance_type is not None and self.instance_type not in kinds:
             raise UnknownKeyError(self.instance_type, kinds, where="instance_type")
-        for name in ("max_concurrent_requests", "max_tokens", "chunk_tokens"):
+        limits = ("max_concurrent_requests", "max_tokens", "max_request_tokens", "chunk_tokens")
+        for name in limits:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(
@@ -117,6 +121,7 @@ class BackendInstanceConfig:
             (self.model_name,),
             self.max_concurrent_requests,
             self.max_tokens,
+            max_request_tokens=self.max_request_tokens,
         )
         return spec if self.chunk_tokens is None else replace(spec, chunk_tokens=self.chunk_tokens)
 
