@@ -96,7 +96,8 @@ class TinyServer:
         self.handler = handler
         self.bodies: list[dict[str, Any]] = []
         self.policy = policy
-        self.available = ["fifo", "priority", "slo_aware", "hybrid_slo"]
+        names = ("fifo", "priority", "slo_aware", "hybrid_slo")
+        self.available = dict.fromkeys(names, "as it says")
         self.set_policies: list[str] = []
         self.stubborn = False
         self.url = ""

@@ -11,9 +11,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import psutil
 import pytest
 
+from sage.config.paths import user_paths
+from sage.inference.engines.state import read_state
 from tests.conftest import MODELS_DIR
 from tests.support import running, wait_until
 
@@ -127,6 +130,65 @@ def test_restart_starts_where_it_was_started(
 
 @pytest.mark.engines
 @pytest.mark.timeout(120)
+def test_policy_and_gateway_file_are_kept_over_a_restart_and_reread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file holds keys and objectives; the flag wins over its policy, also after a reload."""
+    file = Path("gateway.toml")
+    file.write_text(
+        f'scheduling_policy = "fifo"\napi_keys = ["{KEY}-1"]\nmanagement_keys = ["{KEY}"]\n'
+    )
+    flags = ("--no-llm", "--policy", "priority", "--gateway-config", "gateway.toml")
+    started = sage("llm", "serve", "--background", *ANY_PORTS, *flags)
+    assert started.returncode == 0, started.stderr
+    assert "-H 'authorization: Bearer YOUR-KEY'" in started.stdout
+    assert _policy(KEY) == (200, "priority")
+    assert _policy("another-key") == (401, None)
+    again = _elsewhere(tmp_path, monkeypatch, "llm", "restart")
+    assert again.returncode == 0, again.stderr
+    assert _policy(KEY) == (200, "priority")
+
+    file.write_text('management_keys = ["another-key"]\n')
+    assert _call("POST", "reload", KEY).status_code == 200
+    assert _policy(KEY) == (401, None)
+    assert _policy("another-key") == (200, "priority")
+    file.write_text("port = 9\n")
+    wrong = _call("POST", "reload", "another-key")
+    assert wrong.status_code == 400
+    assert "--gateway-port" in wrong.json()["error"]["message"]
+    assert json.loads(sage("llm", "status", "--json").stdout)["healthy"]
+    sage("llm", "stop")
+
+
+KEY = "a-key-for-management"
+
+
+def _elsewhere(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    with monkeypatch.context() as here:
+        here.chdir(folder)
+        return sage(*arguments)
+
+
+def _call(method: str, what: str, key: str) -> httpx2.Response:
+    state = read_state(user_paths())
+    assert state is not None
+    return httpx2.request(
+        method,
+        f"{state.gateway_url}/v1/management/{what}",
+        headers={"authorization": f"Bearer {key}"},
+        trust_env=False,
+    )
+
+
+def _policy(key: str) -> tuple[int, str | None]:
+    answer = _call("GET", "policy", key)
+    return answer.status_code, answer.json().get("policy")
+
+
+@pytest.mark.engines
+@pytest.mark.timeout(120)
 def test_a_stack_killed_outright_takes_its_engines_with_it(stack: dict[str, object]) -> None:
     """kill -9: status says so, and nothing is left within seconds."""
     pids = _pids(stack)
@@ -188,6 +250,8 @@ def test_a_background_failure_shows_the_engines_last_words(tmp_path: Path) -> No
         (["serve", "--no-llm", "--model", "x"], 2, "an LLM, which is switched off"),
         (["serve", "--host", "192.0.2.1"], 2, "cannot listen on host '192.0.2.1'"),
         (["serve", "--gateway-port", "0", "--port", "0", "--", "--port=1"], 2, "before the --"),
+        (["serve", "--background", "--policy", "fifi"], 2, "did you mean 'fifo'"),
+        (["serve", "--background", "--gateway-config", "no.toml"], 2, "no.toml cannot be read"),
         (["logs", "-n", "-1"], 2, "-1 is not in the range"),
         (["serve", "stray"], 2, "unexpected extra argument (stray)"),
         (["serve", "--embedding-model", "x", "--no-embedding"], 2, "exclude each other"),

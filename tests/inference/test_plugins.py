@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from sage.benchmark import LLMBenchmarkConfig, StrategyAdapter
 from sage.errors import ConfigError
 from sage.inference import plugins
+from sage.inference.gateway import UnifiedAPIServer, UnifiedServerConfig
 from sage.inference.scheduling import policy
 from sage.inference.scheduling.scheduler import Scheduler
 
@@ -64,3 +68,73 @@ def test_broken_plugins_say_what_is_wrong(package: Path, line: str, says: str) -
     package.write_text(f"[sage.policies]\n{line}\n")
     with pytest.raises(ConfigError, match=says):
         plugins.load_policy_plugins()
+
+
+BASELINES = (
+    *("round_robin", "random", "least_requests", "power_of_two", "prefix_cache_aware"),
+    *("lmetric", "least_busy", "latency_based", "edf_ttl"),
+)
+NEWEST = "[sage.policies]\nnewest = their_policies:newest\n"
+
+
+def test_a_gateway_takes_and_lists_them(package: Path) -> None:
+    """As its policy, and among those that its management route can set."""
+    package.write_text(NEWEST)
+    server = UnifiedAPIServer(UnifiedServerConfig(scheduling_policy="newest"))
+    assert server.gateway.policy == "newest"
+
+
+def test_a_gateway_with_another_policy_can_change_to_them(package: Path) -> None:
+    """They are there before anybody names them."""
+    package.write_text(NEWEST)
+    server = UnifiedAPIServer()
+    assert "newest" in policy.policy_descriptions()
+    server.gateway.set_policy("newest")
+
+
+def test_a_benchmark_takes_and_lists_them(package: Path) -> None:
+    """After SAGE's own."""
+    package.write_text(NEWEST)
+    LLMBenchmarkConfig(policies=("newest",)).validate()
+    assert StrategyAdapter.list_policies()["newest"] == "The newest first."
+
+
+def _run(command: str, *arguments: str, path: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(Path(sys.executable).parent / command), *arguments],
+        env={**os.environ, "PYTHONPATH": str(path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
+def test_the_command_lists_every_policy_there_is(package: Path) -> None:
+    """SAGE's own first, then the nine baselines and those of installed packages."""
+    package.write_text(NEWEST)
+    listed = _run("sage-cp-bench", "policies", path=package.parent.parent)
+    names = [line.split()[0] for line in listed.stdout.splitlines()]
+    assert names[:2] == ["adaptive", "cost_optimized"]
+    assert len(names) == len(set(names)) == 17
+    assert {*BASELINES, "newest"} <= set(names[7:])
+    assert "The newest first." in listed.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("sage", "gateway", "start", "--port", "0"),
+        ("sage", "llm", "serve", "--policy", "x"),
+        ("sage-cp-bench", "policies"),
+    ],
+)
+def test_a_broken_one_is_one_line_wherever_it_is_met(
+    package: Path, command: tuple[str, ...]
+) -> None:
+    """With the name of the entry point; nothing starts."""
+    package.write_text("[sage.policies]\nx = no_such_module:f\n")
+    told = _run(*command, path=package.parent.parent)
+    assert told.returncode == 2
+    assert "'x' (no_such_module:f) cannot be loaded" in told.stderr
+    assert told.stderr.count("\n") == 1

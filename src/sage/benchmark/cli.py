@@ -150,16 +150,15 @@ def print_config(mode: str, form: str) -> None:
 @click.option("--url", help="Ask this gateway which it has.  [default: list those known here]")
 def policies(url: str | None) -> None:
     """List the scheduling policies."""
-    known = StrategyAdapter.list_policies()
     if url is None:
-        for name, sentence in known.items():
-            click.echo(f"{name:<16} {sentence}")
+        for name, sentence in StrategyAdapter.list_policies().items():
+            click.echo(f"{name:<18} {sentence}")
         return
     adapter = StrategyAdapter(url)
     current = adapter.current()
-    for name in adapter.available():
+    for name, sentence in adapter.available().items():
         mark = "*" if name == current else " "
-        click.echo(f"{mark} {name:<16} {known.get(name, '')}".rstrip())
+        click.echo(f"{mark} {name:<18} {sentence}")
 
 
 def _workload(options: dict[str, Any]) -> dict[str, Any]:

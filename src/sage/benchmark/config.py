@@ -12,9 +12,9 @@ import msgspec
 
 from sage.benchmark.arrivals import PATTERNS, ArrivalPattern, Arrivals
 from sage.benchmark.lengths import Lengths, parse_lengths
-from sage.benchmark.policies import check_policy
 from sage.benchmark.slo import HybridSLOConfig, LLMSLOConfig
 from sage.errors import ConfigError, UnknownKeyError
+from sage.inference.gateway.policies import check_policy
 
 
 @dataclass(frozen=True, kw_only=True)

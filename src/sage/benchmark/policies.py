@@ -4,48 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from typing import Any
 
 from sage.errors import ConfigError, InferenceError, UnknownKeyError, UpstreamError
-from sage.inference.scheduling.policy import policy_descriptions
+from sage.inference.plugins import load_policy_plugins
+from sage.inference.scheduling.policy_types import SchedulingPolicyType as SchedulingPolicy
+from sage.inference.scheduling.strategies import StrategyAdapter as Registry
+
+__all__ = ["SchedulingPolicy", "StrategyAdapter"]
 
 _ROUTE = "/v1/management/policy"
-
-
-class SchedulingPolicy(StrEnum):
-    """The policies that come with the control plane; others may be registered by name."""
-
-    FIFO = "fifo"
-    PRIORITY = "priority"
-    SLO_AWARE = "slo_aware"
-    COST_OPTIMIZED = "cost_optimized"
-    ADAPTIVE = "adaptive"
-    HYBRID = "hybrid"
-    HYBRID_SLO = "hybrid_slo"
-
-
-_SENTENCES = {
-    SchedulingPolicy.FIFO: "first come, first served, on the least busy instance",
-    SchedulingPolicy.PRIORITY: "the request of highest priority first",
-    SchedulingPolicy.SLO_AWARE: "by slack, from measured latency percentiles",
-    SchedulingPolicy.COST_OPTIMIZED: "on the cheapest instance that keeps the SLO",
-    SchedulingPolicy.ADAPTIVE: "chooses among the others by the load it sees",
-    SchedulingPolicy.HYBRID: "schedules LLM and embedding traffic together",
-    SchedulingPolicy.HYBRID_SLO: "hybrid, ordered by slack",
-}
-
-
-def known_policies() -> dict[str, str]:
-    """Return the policies that can be named, with a sentence each; registered ones included."""
-    named = {policy.value: sentence for policy, sentence in _SENTENCES.items()}
-    return {**named, **policy_descriptions()}
-
-
-def check_policy(name: str) -> None:
-    """Raise UnknownKeyError, naming the nearest, for a policy nobody knows."""
-    if name not in (known := known_policies()):
-        raise UnknownKeyError(name, known, where="scheduling policy")
 
 
 class StrategyAdapter:
@@ -64,8 +32,15 @@ class StrategyAdapter:
 
     @staticmethod
     def list_policies() -> dict[str, str]:
-        """Return the policies that can be named, with a sentence each."""
-        return known_policies()
+        """Return the policies that can be named, with a sentence each.
+
+        SAGE's own come first, then the baselines and those of other installed packages.
+
+        Raises:
+            ConfigError: a package's policy cannot be loaded.
+        """
+        load_policy_plugins()
+        return {strategy.name: strategy.description for strategy in Registry.list()}
 
     def current(self) -> str:
         """Return the name of the policy in force.
@@ -75,9 +50,9 @@ class StrategyAdapter:
         """
         return str(self._state()["policy"])
 
-    def available(self) -> list[str]:
-        """Return the names this gateway takes; raises as `current` does."""
-        return [str(name) for name in self._state()["available"]]
+    def available(self) -> dict[str, str]:
+        """Return the names this gateway takes, with its sentences; raises as `current` does."""
+        return {str(name): str(said) for name, said in self._state()["available"].items()}
 
     def apply(self, policy: str) -> None:
         """Put a policy in force and read it back.
@@ -108,7 +83,7 @@ class StrategyAdapter:
     def _state(self) -> dict[str, Any]:
         state = self._call("GET")
         named = isinstance(state, dict) and isinstance(state.get("policy"), str)
-        if not named or not isinstance(state.get("available"), list):
+        if not named or not isinstance(state.get("available"), dict):
             raise UpstreamError(f"{self.url}{_ROUTE} did not answer with a policy: {state!r:.120}")
         return dict(state)
 

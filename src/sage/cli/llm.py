@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +14,9 @@ from sage.config.paths import user_paths
 from sage.config.ports import LOOPBACK
 from sage.errors import ConfigError, EngineError
 from sage.inference.engines.options import DTYPES, EngineOptions
+
+if TYPE_CHECKING:
+    from sage.inference.gateway.config import UnifiedServerConfig
 
 
 @click.group(help="Serve models: start, look at and stop engines and their gateway.")
@@ -33,6 +38,17 @@ _SERVE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--port", type=int, help="First LLM engine's port.  [default: 8001]"),
     click.option("--embedding-port", type=int, help="Embedding engine's port.  [default: 8090]"),
     click.option("--gateway-port", type=int, help="Gateway's port.  [default: 8000]"),
+    click.option(
+        "--policy",
+        help="Scheduling policy of the gateway.  [default: slo_aware, which over LLMs and "
+        "embeddings is hybrid_slo]",
+    ),
+    click.option(
+        "--gateway-config",
+        type=click.Path(),
+        help="TOML or YAML file with the gateway's policy, keys, SLO classes, limits and rules, as "
+        "`sage gateway start --config` takes it, without address and backends.",
+    ),
     click.option("--instances", type=int, default=1, show_default=True, help="LLM engines to run."),
     click.option(
         "--engine",
@@ -110,11 +126,26 @@ def serve(background: bool, **asked: Any) -> int:
         llm_port=asked["port"],
         embedding_port=asked["embedding_port"],
         options=options,
+        gateway=_gateway(asked["gateway_config"], asked["policy"]),
     )
     arguments = _as_arguments(asked)
     if background:
         return serve_in_background(arguments)
-    return serve_here(config, arguments)
+    reread = None
+    if asked["gateway_config"]:
+        reread = functools.partial(_gateway, asked["gateway_config"], asked["policy"])
+    return serve_here(config, arguments, reread=reread)
+
+
+def _gateway(file: str | None, policy: str | None) -> UnifiedServerConfig:
+    """Return the gateway's configuration: the file's, with the policy of the command line."""
+    import dataclasses
+
+    from sage.inference.gateway.config import UnifiedServerConfig
+    from sage.inference.gateway.config_file import load_config
+
+    config = load_config(Path(file)) if file else UnifiedServerConfig()
+    return dataclasses.replace(config, scheduling_policy=policy) if policy else config
 
 
 def _wants_embedding(asked: dict[str, Any]) -> bool:

@@ -19,19 +19,31 @@ from sage.inference.engines.log import open_log, tail
 from sage.inference.engines.plan import StackConfig
 from sage.inference.engines.stack import Stack
 from sage.inference.engines.state import StackState, cannot_write, read_state
+from sage.inference.gateway.config import UnifiedServerConfig
 from sage.inference.scheduling.request import Kind
 
 _POLL_S = 0.1
 _PATIENCE_S = 3.0
 
 
-def serve_here(config: StackConfig, arguments: Sequence[str]) -> int:
-    """Serve in this process until SIGINT or SIGTERM; return the exit code."""
+def serve_here(
+    config: StackConfig,
+    arguments: Sequence[str],
+    *,
+    reread: Callable[[], UnifiedServerConfig] | None = None,
+) -> int:
+    """Serve in this process until SIGINT or SIGTERM; return the exit code.
+
+    Args:
+        config: what to serve.
+        arguments: of ``sage llm serve``, for a restart.
+        reread: reads the gateway's configuration again, for a reload.
+    """
     import uvloop
 
     allow_many_connections()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(Stack(config, arguments=arguments)))
+        return runner.run(_serve(Stack(config, arguments=arguments, reread=reread)))
 
 
 async def _serve(stack: Stack) -> int:
@@ -91,7 +103,9 @@ def try_it(state: StackState) -> str:
     else:
         route = "embeddings"
         body = f'{{"model": "{first.model}", "input": "Hello!"}}'
-    return f"curl {state.gateway_url}/v1/{route} -H 'content-type: application/json' -d '{body}'"
+    key = " -H 'authorization: Bearer YOUR-KEY'" if state.needs_key else ""
+    json = "-H 'content-type: application/json'"
+    return f"curl {state.gateway_url}/v1/{route}{key} {json} -d '{body}'"
 
 
 def with_ports(state: StackState) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import signal
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +14,7 @@ import numpy as np
 import openai
 import pytest
 
-from sage.errors import ConfigError, PortInUseError
 from sage.inference.embeddings.hashing import HashEmbedder
-from sage.inference.embeddings.listen import listen
 from sage.inference.embeddings.onnx import OnnxEmbedder
 from sage.inference.embeddings.server import EmbeddingServer, ServerOptions
 from tests.inference.embeddings.conftest import (
@@ -225,32 +222,6 @@ def test_while_loading_it_answers_503(free_port: int) -> None:
     server.stop()
     thread.join(20)
     assert not thread.is_alive()
-
-
-def test_a_held_port_is_refused(free_port: int) -> None:
-    """With the port in the message."""
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", free_port))
-        holder.listen()
-        with pytest.raises(PortInUseError, match=str(free_port)):
-            listen("127.0.0.1", free_port)
-
-
-def test_localhost_is_listened_on_in_every_family(free_port: int) -> None:
-    """A client whose localhost is IPv6 first finds it, and one whose is IPv4 first too."""
-    sockets = listen("localhost", free_port)
-    known = {one[0] for one in socket.getaddrinfo("localhost", None, type=socket.SOCK_STREAM)}
-    assert {one.family for one in sockets} <= known
-    assert {one.getsockname()[1] for one in sockets} == {free_port}
-    for one in sockets:
-        one.close()
-
-
-def test_a_host_that_is_not_here_is_refused() -> None:
-    """Unknown, or an address of another machine."""
-    for host in ("no-such-host.invalid", "192.0.2.1"):
-        with pytest.raises(ConfigError, match=host):
-            listen(host, 0)
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from sage.config.ports import can_bind
 from sage.config.settings import Settings
 from sage.errors import ConfigError, PortInUseError
 from sage.inference.engines.plan import StackConfig, StackPlan, plan_stack
+from sage.inference.gateway.config import BackendInstanceConfig, UnifiedServerConfig
+from sage.inference.scheduling.request import SLO
 
 ANY = StackConfig(gateway_port=0, llm_port=0, embedding_port=0)
 
@@ -104,3 +106,37 @@ def test_configurations_that_make_no_sense_are_refused(
     """One line, with the value."""
     with pytest.raises(ConfigError, match=message):
         StackConfig(**arguments)  # type: ignore[arg-type]
+
+
+def test_the_gateway_serves_the_stacks_engines() -> None:
+    """Its configuration keeps what was asked, and gets address, engines and their limits."""
+    asked = UnifiedServerConfig(api_keys=["sha256:" + "0" * 64], slo_classes={"llm": SLO(1.0)})
+    plan = _plan(ANY)
+    config = plan.server(asked)
+    assert (config.host, config.port) == (plan.host, plan.gateway_port)
+    assert config.policy() == "hybrid_slo"
+    assert (config.api_keys, config.slo_classes) == (asked.api_keys, asked.slo_classes)
+    (llm, _), (embedding, _) = config.instances()
+    assert (llm.id, llm.max_requests, llm.chunk_tokens) == ("llm-1", 16, 2048)
+    assert llm.max_tokens == plan.engines[0].max_tokens
+    assert (embedding.id, embedding.max_tokens) == ("embedding-1", 1_048_576)
+
+
+@pytest.mark.parametrize(
+    ("gateway", "message"),
+    [
+        (
+            {"llm_backends": [BackendInstanceConfig(port=1, model_name="m")]},
+            "`sage gateway start`",
+        ),
+        ({"port": 9}, "--gateway-port"),
+        ({"host": "0.0.0.0"}, "--host"),
+    ],
+)
+def test_a_gateway_that_names_what_the_stack_settles_is_refused(
+    gateway: dict[str, object], message: str
+) -> None:
+    """Two answers to one question are a mistake."""
+    config = UnifiedServerConfig(**gateway)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=message):
+        StackConfig(gateway=config)

@@ -46,6 +46,19 @@ def test_the_tutorials_configuration() -> None:
     assert embedding.models == ("BAAI/bge-m3",)
 
 
+def test_limits_in_tokens() -> None:
+    """As the engine states them; a plain proxy bounds nothing."""
+    backend = BackendInstanceConfig(
+        **BACKEND, max_tokens=900, max_request_tokens=500, chunk_tokens=256
+    )
+    spec = backend.spec(Kind.LLM)
+    assert (spec.max_tokens, spec.max_request_tokens, spec.chunk_tokens) == (900, 500, 256)
+    assert BackendInstanceConfig(**BACKEND).spec(Kind.LLM).chunk_tokens == 8192
+    proxy = UnifiedServerConfig(enable_control_plane=False, llm_backends=[backend])
+    ((spec, _),) = proxy.instances()
+    assert spec.max_tokens is None
+
+
 def test_remote_addresses() -> None:
     """https with a prefix is taken, a /v1 at its end left out, and a key kept out of repr."""
     backend = BackendInstanceConfig(
@@ -64,6 +77,8 @@ def test_remote_addresses() -> None:
         ({"port": 1}, "model_name is missing"),
         ({**BACKEND, "instance_type": "lmm"}, "did you mean 'llm'"),
         ({**BACKEND, "max_concurrent_requests": 0}, "max_concurrent_requests"),
+        ({**BACKEND, "max_tokens": 0}, "max_tokens must be at least 1, not 0"),
+        ({**BACKEND, "chunk_tokens": -1}, "chunk_tokens must be at least 1, not -1"),
         ({"base_url": "ftp://x", "model_name": "m"}, "ftp://x"),
     ],
 )

@@ -41,6 +41,47 @@ def test_tokens_in_flight_are_bounded() -> None:
     assert scheduler.finished(1, 1.0) == [Dispatch(3, "a")]
 
 
+def may_answer(number: int, most: int) -> Request:
+    return Request(number, Kind.LLM, "m", 0.0, 100, most)
+
+
+def test_a_token_limit_counts_the_longest_answer_that_was_asked_for() -> None:
+    """However short the answers before it were: an engine out of room fails all it holds."""
+    scheduler = core("fifo", one(10, max_tokens=1000))
+    scheduler.submit(may_answer(1, 400), 0.0)
+    scheduler.usage(1, 100, 3, 1.0)
+    scheduler.finished(1, 1.0)
+    assert scheduler.submit(may_answer(2, 400), 2.0)
+    assert scheduler.submit(may_answer(3, 400), 2.0)
+    assert scheduler.submit(may_answer(4, 400), 2.0) == []
+    assert scheduler.instance("a").tokens == 1000
+    assert scheduler.submit(may_answer(5, 0), 2.0) == []
+    assert scheduler.finished(2, 3.0) == [Dispatch(4, "a")]
+    assert scheduler.invariants() == []
+
+
+def test_no_request_counts_with_more_than_the_engine_serves_at_most() -> None:
+    """Clients that ask for any number of tokens are not served one by one for that."""
+    scheduler = core("fifo", one(10, max_tokens=1000, max_request_tokens=500))
+    assert scheduler.submit(may_answer(1, 100_000), 0.0)
+    assert scheduler.submit(may_answer(2, 100_000), 0.0)
+    assert scheduler.submit(may_answer(3, 1), 0.0) == []
+    assert scheduler.finished(1, 1.0) == [Dispatch(3, "a")]
+    assert scheduler.invariants() == []
+    with pytest.raises(ConfigError, match="max_request_tokens is 0"):
+        one(max_request_tokens=0)
+
+
+def test_without_a_token_limit_expected_answers_count() -> None:
+    """The engine makes room by itself, so what is likely tells most of its load."""
+    scheduler = core("fifo", one(10))
+    scheduler.submit(may_answer(1, 400), 0.0)
+    scheduler.usage(1, 100, 3, 1.0)
+    scheduler.finished(1, 1.0)
+    scheduler.submit(may_answer(2, 400), 2.0)
+    assert scheduler.instance("a").tokens == 103
+
+
 def test_request_above_the_token_limit_is_served_alone() -> None:
     """What can never fit beside others gets an idle instance."""
     scheduler = core("fifo", one(10, max_tokens=50))

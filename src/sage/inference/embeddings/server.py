@@ -17,8 +17,8 @@ import uvicorn
 
 from sage.errors import ConfigError, SageError
 from sage.inference.embeddings.app import EmbeddingApp, Message, Receive, Scope, Send
-from sage.inference.embeddings.listen import listen
 from sage.inference.embeddings.queue import QueuePolicy
+from sage.inference.listeners import listen
 
 if TYPE_CHECKING:
     from sage.inference.embeddings.embedder import LocalEmbedder
@@ -133,7 +133,7 @@ class EmbeddingServer:
             PortInUseError: the port is held.
             ModelError, ConfigError: the model cannot be loaded.
         """
-        sockets = listen(self._options.host, self._options.port)
+        sockets = listen(self._options.host, self._options.port, "--port", "embeddings")
         host, port = sockets[0].getsockname()[:2]
         logger.info("listening on http://%s:%d, loading %s", host, port, self._options.model)
         try:

@@ -1,7 +1,7 @@
 """llama.cpp's own server, run inside this process through xllamacpp.
 
     python -m sage.inference.engines.llama_cpp --model FILE --name ID --host H --port P
-        [--embedding] [--slots N] [--threads N] [--max-model-len N] [--KEY VALUE ...]
+        [--embedding] [--slots N] [--threads N] [--max-model-len N] [--pool N] [--KEY VALUE ...]
 
 Any other ``--KEY VALUE`` sets the parameter of that name in xllamacpp's ``CommonParams``; ``--a.b``
 reaches into the group ``a``.
@@ -26,7 +26,7 @@ import psutil
 from sage.config.settings import export
 from sage.errors import ConfigError, EngineStartError, SageError, UnknownKeyError
 from sage.inference.engines.chat_template import with_tools
-from sage.inference.engines.context import plan_context
+from sage.inference.engines.context import ContextPlan, plan_context
 from sage.inference.engines.gguf import check_gguf, metadata_text
 from sage.inference.engines.shape import read_shape
 
@@ -39,6 +39,8 @@ _PROMPT_CACHE_SHARE = 8
 _MOST_PROMPT_CACHE_MIB = 8192
 # A text to embed is computed in one physical batch, whose buffers grow with its length.
 _LONGEST_EMBEDDED = 8192
+BATCH_TOKENS = 2048
+"""Prompt tokens that a step of llama.cpp carries at most by default."""
 # After a failed load llama.cpp's log has lines left to write, which say why.
 _LOG_LAG_S = 0.1
 # How often a thread of libgomp looks for the others before it sleeps. By default that is for some
@@ -71,6 +73,7 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, dict[
     parser.add_argument(*SLOT_FLAGS, dest="slots", type=_count, default=DEFAULT_SLOTS)
     parser.add_argument("--threads", type=_count)
     parser.add_argument("--max-model-len", type=_count)
+    parser.add_argument("--pool", type=_count)
     known, rest = parser.parse_known_args(arguments)
     return known, engine_options(rest)
 
@@ -175,13 +178,38 @@ def build_params(arguments: argparse.Namespace, options: dict[str, str]) -> Any:
     return params
 
 
+def free_memory(model: Path) -> int:
+    """Return the bytes of memory that are free once a model's weights are loaded."""
+    size = model.stat().st_size if model.exists() else 0
+    return max(psutil.virtual_memory().available - size, 0)
+
+
+def context_of(model: Path, slots: int, asked: int | None, *, engines: int = 1) -> ContextPlan:
+    """Return the context that an engine of a model gets on this machine, now.
+
+    Args:
+        model: its file.
+        slots: requests in flight at once.
+        asked: longest request that the user wants to allow.
+        engines: how many engines of it are to share the free memory.
+    """
+    return plan_context(read_shape(model), slots, asked, free_memory(model) // engines)
+
+
+def embedding_batch(plan: ContextPlan) -> int:
+    """Return the tokens of a batch in which texts are embedded."""
+    return min(plan.request, _LONGEST_EMBEDDED)
+
+
 def _set_context(params: Any, arguments: argparse.Namespace) -> None:
-    size = arguments.model.stat().st_size if arguments.model.exists() else 0
-    free = max(psutil.virtual_memory().available - size, 0)
-    shape = read_shape(arguments.model)
-    plan = plan_context(shape, arguments.slots, arguments.max_model_len, free)
+    asked = arguments.max_model_len
+    if arguments.pool is not None:
+        plan = ContextPlan(min(asked or arguments.pool, arguments.pool), arguments.pool)
+    else:
+        plan = context_of(arguments.model, arguments.slots, asked)
     if plan.reason:
         logger.warning("requests are limited to %d tokens: %s", plan.request, plan.reason)
+    free = free_memory(arguments.model)
     # One pool for all slots: a long request can use what short ones leave.
     params.kv_unified = True
     params.kv_unified_per_slot = plan.request
@@ -189,7 +217,7 @@ def _set_context(params: Any, arguments: argparse.Namespace) -> None:
     params.cache_ram_mib = min(free // _PROMPT_CACHE_SHARE >> 20, _MOST_PROMPT_CACHE_MIB)
     if arguments.embedding:
         params.embedding = True
-        params.n_ubatch = params.n_batch = min(plan.request, _LONGEST_EMBEDDED)
+        params.n_ubatch = params.n_batch = embedding_batch(plan)
 
 
 def _take_tools(params: Any, model: Path) -> None:

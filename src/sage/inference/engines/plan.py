@@ -19,6 +19,7 @@ from sage.inference.engines.options import EngineOptions
 from sage.inference.engines.ports import check_host, check_port
 from sage.inference.engines.resolve import ResolvedModel, resolve_model
 from sage.inference.engines.spec import EngineSpec
+from sage.inference.gateway.config import BackendInstanceConfig, UnifiedServerConfig
 from sage.inference.scheduling.request import Kind
 
 logger = logging.getLogger("sage.engines")
@@ -43,6 +44,8 @@ class StackConfig:
         llm_port: the first LLM engine's port; further ones take the next free ports.
         embedding_port: the embedding engine's port.
         options: options of the LLM engines (without an LLM of the embedding engine).
+        gateway: policy, keys, objectives, limits and rules of the gateway; its address and its
+            backends are the stack's.
     """
 
     model: str | None = None
@@ -56,8 +59,10 @@ class StackConfig:
     llm_port: int | None = None
     embedding_port: int | None = None
     options: EngineOptions = field(default_factory=EngineOptions)
+    gateway: UnifiedServerConfig = field(default_factory=UnifiedServerConfig)
 
     def __post_init__(self) -> None:
+        check_gateway(self.gateway)
         if self.instances < 1:
             raise ConfigError(f"--instances must be at least 1, not {self.instances}")
         if not self.llm and not self.embedding:
@@ -77,6 +82,21 @@ class StackConfig:
                 raise ConfigError(f"{flag} must be a port from 0 to 65535, not {port}")
 
 
+def check_gateway(gateway: UnifiedServerConfig) -> None:
+    """Raise ConfigError for a gateway that names what its stack settles."""
+    if gateway.llm_backends or gateway.embedding_backends:
+        raise ConfigError(
+            "the gateway of a stack serves the stack's engines; for llm_backends and "
+            "embedding_backends start a gateway of its own with `sage gateway start`"
+        )
+    usual = UnifiedServerConfig()
+    if (gateway.host, gateway.port) != (usual.host, usual.port):
+        raise ConfigError(
+            "the address of a stack's gateway is given by --host and --gateway-port, "
+            "not by host and port of its configuration"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class StackPlan:
     """What will run where; every port in it was free a moment ago."""
@@ -84,6 +104,33 @@ class StackPlan:
     host: str
     gateway_port: int
     engines: tuple[EngineSpec, ...]
+
+    def server(self, gateway: UnifiedServerConfig) -> UnifiedServerConfig:
+        """Return the gateway's configuration with the stack's address and engines in it."""
+        check_gateway(gateway)
+        of_kind = {
+            kind: [_backend(spec) for spec in self.engines if spec.kind is kind] for kind in Kind
+        }
+        return replace(
+            gateway,
+            host=self.host,
+            port=self.gateway_port,
+            llm_backends=of_kind[Kind.LLM],
+            embedding_backends=of_kind[Kind.EMBEDDING],
+        )
+
+
+def _backend(spec: EngineSpec) -> BackendInstanceConfig:
+    return BackendInstanceConfig(
+        model_name=spec.model,
+        base_url=spec.url,
+        instance_id=spec.id,
+        max_concurrent_requests=spec.max_requests,
+        max_tokens=spec.max_tokens,
+        max_request_tokens=spec.max_request_tokens,
+        chunk_tokens=spec.chunk_tokens,
+        priorities=spec.priorities,
+    )
 
 
 def plan_stack(config: StackConfig, paths: UserPaths, settings: Settings) -> StackPlan:
@@ -121,9 +168,12 @@ def plan_stack(config: StackConfig, paths: UserPaths, settings: Settings) -> Sta
     if Kind.LLM in models:
         ports = _llm_ports(llm_port, config, taken)
         for number, port in enumerate(ports, 1):
-            spec = engine_spec(f"llm-{number}", models[Kind.LLM], config.host, port, options)
-            engines.append(spec)
+            name = f"llm-{number}"
+            model, share = models[Kind.LLM], config.instances
+            engines.append(engine_spec(name, model, config.host, port, options, engines=share))
     engines.sort(key=lambda spec: spec.kind is not Kind.LLM)
+    for note in dict.fromkeys(spec.note for spec in engines if spec.note):
+        logger.warning("%s", note)
     return StackPlan(config.host, gateway_port, tuple(engines))
 
 

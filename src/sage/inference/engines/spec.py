@@ -23,6 +23,13 @@ class EngineSpec:
         command: program and arguments.
         environment: variables for it, unless the supervisor's own environment has them.
         max_requests: requests it works on at once; the gateway holds the rest.
+        max_tokens: tokens, prompts and answers together, it may be given at once; None where the
+            engine itself holds back what it has no room for.
+        max_request_tokens: its longest request, prompt and answer together; None where that
+            bounds nothing here.
+        chunk_tokens: prompt tokens of one of its steps.
+        priorities: whether it orders its own queue by the request field ``priority``.
+        note: what the user should be told of its limits; empty for nothing.
     """
 
     id: str
@@ -34,6 +41,11 @@ class EngineSpec:
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     max_requests: int = 256
+    max_tokens: int | None = None
+    max_request_tokens: int | None = None
+    chunk_tokens: int = 8192
+    priorities: bool = False
+    note: str = ""
 
     @property
     def url(self) -> str:

@@ -7,7 +7,6 @@ import contextlib
 import functools
 import logging
 import os
-import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -16,14 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import uvicorn
-
 from sage.config.lock import exclusive_now
 from sage.config.paths import UserPaths, user_paths
 from sage.config.settings import load_settings
 from sage.errors import AlreadyRunningError, EngineError
 from sage.inference.engines.control import clear_stale
-from sage.inference.engines.listeners import listen
 from sage.inference.engines.plan import StackConfig, StackPlan, plan_stack
 from sage.inference.engines.spec import EngineSpec, base_url
 from sage.inference.engines.state import (
@@ -36,9 +32,9 @@ from sage.inference.engines.state import (
     write_state,
 )
 from sage.inference.engines.supervisor import SupervisedEngine, Supervisor, Timing
-from sage.inference.gateway.app import Gateway
-from sage.inference.gateway.server import build_server
-from sage.inference.scheduling.instance import InstanceSpec
+from sage.inference.gateway.config import UnifiedServerConfig
+from sage.inference.gateway.unified import UnifiedAPIServer
+from sage.inference.listeners import listen
 
 logger = logging.getLogger("sage.engines")
 
@@ -51,6 +47,8 @@ class Stack:
         paths: where logs and state go.
         arguments: the command line it came from, kept in the state for ``sage llm restart``.
         timing: how long to wait for engines.
+        reread: returns the gateway's configuration to change to, for
+            ``POST /v1/management/reload``.
     """
 
     def __init__(
@@ -60,17 +58,18 @@ class Stack:
         paths: UserPaths | None = None,
         arguments: Sequence[str] = (),
         timing: Timing | None = None,
+        reread: Callable[[], UnifiedServerConfig] | None = None,
     ) -> None:
         self.config = config
+        self._reread = reread
         self.paths = paths or user_paths()
         self._arguments = list(arguments)
         self._folder = Path.cwd()
         self._timing = timing
         self._resources = AsyncExitStack()
         self._plan: StackPlan
-        self._gateway: Gateway
+        self._server: UnifiedAPIServer
         self._supervisor: Supervisor
-        self._known: set[str] = set()
         self._serving = False
 
     @property
@@ -92,6 +91,7 @@ class Stack:
             ModelError: a model is not here or damaged.
             EngineStartError: an engine did not become healthy.
             EngineError: the state folder cannot be written.
+            ConfigError: the gateway's configuration names an address or backends of its own.
         """
         try:
             await self._start()
@@ -119,8 +119,11 @@ class Stack:
         listeners = listen(self._plan.host, self._plan.gateway_port)
         for listener in listeners:
             self._resources.callback(listener.close)
-        self._gateway = Gateway()
-        self._resources.push_async_callback(self._gateway.aclose)
+        self._server = UnifiedAPIServer(
+            self._plan.server(self.config.gateway),
+            on_reload=self._reloaded if self._reread is not None else None,
+            listeners=listeners,
+        )
         self._supervisor = Supervisor(
             self._plan.engines,
             self.paths.logs,
@@ -133,9 +136,13 @@ class Stack:
         write_state(self.paths, self._state())
         self._resources.push_async_callback(self._supervisor.stop)
         await self._supervisor.start()
-        await self._serve(listeners)
+        await self._resources.enter_async_context(self._server)
         self._serving = True
         write_state(self.paths, self._state())
+
+    def _reloaded(self) -> UnifiedServerConfig:
+        assert self._reread is not None
+        return self._plan.server(self._reread())
 
     def _hold_lock(self) -> None:
         try:
@@ -147,31 +154,14 @@ class Stack:
         if not held:
             raise AlreadyRunningError(_who_runs(read_state(self.paths)))
 
-    async def _serve(self, listeners: list[socket.socket]) -> None:
-        server = _Server(build_server(self._gateway.app).config)
-        task = asyncio.create_task(server.serve(sockets=listeners))
-
-        async def end() -> None:
-            server.should_exit = True
-            await task
-
-        self._resources.push_async_callback(end)
-        while not server.started:
-            if task.done():
-                await task
-                raise EngineError(f"the gateway ended while starting on {self.gateway_url}")
-            await asyncio.sleep(0.005)
-
     def _engine_up(self, spec: EngineSpec) -> None:
-        if spec.id in self._known:
-            self._gateway.set_up(spec.id)
-            return
-        self._known.add(spec.id)
-        instance = InstanceSpec(spec.id, spec.kind, (spec.model,), spec.max_requests)
-        self._gateway.add_instance(instance, spec.url)
+        # Before it serves, the gateway has no instances; one that a manager removed stays out.
+        if spec.id in self._server.gateway.instance_ids():
+            self._server.gateway.restarted(spec.id)
 
     def _engine_down(self, spec: EngineSpec, reason: str) -> None:
-        self._gateway.set_down(spec.id, reason)
+        if spec.id in self._server.gateway.instance_ids():
+            self._server.gateway.set_down(spec.id, reason)
 
     def _changed(self) -> None:
         """Rewrite the state; once serving, a full disk must not take the engines down."""
@@ -193,16 +183,8 @@ class Stack:
             arguments=self._arguments,
             engines=[_running(engine) for engine in self._supervisor.engines],
             folder=str(self._folder),
+            needs_key=bool(self._server.config.api_keys),
         )
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves signals to whoever runs the stack, so that engines stop with it."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
 
 
 def _running(engine: SupervisedEngine) -> RunningEngine:

@@ -41,6 +41,7 @@ class StackState(msgspec.Struct, frozen=True):
         arguments: what ``sage llm serve`` was called with, for a restart.
         engines: its engines.
         folder: where it was started, which relative paths among the arguments start from.
+        needs_key: whether its gateway answers only requests that come with a key.
     """
 
     pid: int
@@ -51,6 +52,7 @@ class StackState(msgspec.Struct, frozen=True):
     arguments: list[str]
     engines: list[RunningEngine]
     folder: str = "."
+    needs_key: bool = False
 
     @property
     def alive(self) -> bool:

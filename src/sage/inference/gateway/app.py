@@ -97,22 +97,36 @@ class Gateway:
 
     # Instances
 
-    def add_instance(self, spec: InstanceSpec, base_url: str, api_key: str | None = None) -> None:
+    def add_instance(
+        self,
+        spec: InstanceSpec,
+        base_url: str,
+        api_key: str | None = None,
+        *,
+        priorities: bool = False,
+    ) -> None:
         """Add an instance: up from now on, or with probing once it is found well.
 
         Args:
             spec: id, kind, models and limit.
             base_url: ``http://host:port`` without ``/v1``; see parse_target.
             api_key: sent to it in place of the client's Authorization.
+            priorities: whether it takes the request field ``priority``; see
+                BackendInstanceConfig.
 
         Raises:
             ConfigError: the id is taken, or the URL, id or key cannot be used.
         """
-        self._instances.add(spec, base_url, api_key)
+        self._instances.add(spec, base_url, api_key, priorities=priorities)
         self._list_models(spec)
 
     def change_instance(
-        self, spec: InstanceSpec, base_url: str, api_key: str | None = None
+        self,
+        spec: InstanceSpec,
+        base_url: str,
+        api_key: str | None = None,
+        *,
+        priorities: bool = False,
     ) -> None:
         """Change models, limit, address or key of an instance without breaking what it runs.
 
@@ -121,7 +135,7 @@ class Gateway:
             ConfigError: the URL or key cannot be used.
         """
         self._scheduler.instance(spec.id)
-        self._instances.change(spec, base_url, api_key)
+        self._instances.change(spec, base_url, api_key, priorities=priorities)
         self._list_models(spec)
 
     def _list_models(self, spec: InstanceSpec) -> None:
@@ -150,6 +164,13 @@ class Gateway:
         Raises InferenceError when there is none by that id.
         """
         self._instances.release(instance_id, Hold.OPERATOR, Hold.DRAIN, Hold.BREAKER)
+
+    def restarted(self, instance_id: str) -> None:
+        """Its engine was started anew and is well: take back ``set_down``, and look at it now.
+
+        A drain stays. Raises InferenceError when there is none by that id.
+        """
+        self._instances.restarted(instance_id)
 
     def set_down(self, instance_id: str, reason: str, *, abort: bool = False) -> None:
         """Give an instance no more work.

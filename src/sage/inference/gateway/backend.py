@@ -38,6 +38,7 @@ class Backend:
         ramp_began: when its slow start began; None while there is none.
         served: whether it has been given a request yet.
         bus: carries its embedding requests; None where each goes as it comes.
+        priorities: whether it takes the request field ``priority``.
 
     Args:
         spec: what the scheduler knows of it.
@@ -73,6 +74,7 @@ class Backend:
         self.ramp_began: float | None = None
         self.served = False
         self.bus: EmbeddingBus | None = None
+        self.priorities = False
         self._authorization = f"Bearer {api_key}".encode() if api_key else b""
         self._host = upstream.target.authority.encode()
         self._prefix = upstream.target.prefix.encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ _BYTES_PER_TOKEN = 4
 _MOST_TOKENS = 10_000_000
 _BLOCK = 512
 _MOST_BLOCKS = 128
+_OBJECT_ENDS = re.compile(rb"\s*\}")
 
 
 class ClientGoneError(InferenceError):
@@ -39,6 +41,13 @@ class RoutingFields(msgspec.Struct, gc=False):
 _decoder = msgspec.json.Decoder(RoutingFields)
 
 
+class _PriorityField(msgspec.Struct):
+    priority: Any = msgspec.UNSET
+
+
+_priority_decoder = msgspec.json.Decoder(_PriorityField)
+
+
 def decode_fields(body: bytes) -> RoutingFields:
     """Return a JSON body's routing fields, or raise ApiError 400 saying what is wrong where."""
     try:
@@ -57,6 +66,24 @@ def decode_fields(body: bytes) -> RoutingFields:
 def estimate_prompt_tokens(body: bytes) -> int:
     """Return a rough count of the prompt's tokens from the size of its JSON, at least 1."""
     return len(body) // _BYTES_PER_TOKEN + 1
+
+
+def with_priority(body: bytes, priority: int) -> bytes:
+    """Return a JSON body that tells an engine how urgent it is.
+
+    Engines (vLLM) serve the lowest number first and take 0 for normal, so it is the negative. A
+    normal request, and one that names a priority itself, is left as it is; of any other all that
+    was there stays byte for byte.
+
+    Args:
+        body: a JSON object.
+        priority: greater is more urgent; 0 is normal.
+    """
+    if priority == 0 or _priority_decoder.decode(body).priority is not msgspec.UNSET:
+        return body
+    brace = body.index(b"{") + 1
+    comma = b"" if _OBJECT_ENDS.match(body, brace) else b","
+    return b'%b"priority":%d%b%b' % (body[:brace], -priority, comma, body[brace:])
 
 
 def prefix_hashes(body: bytes) -> tuple[int, ...]:

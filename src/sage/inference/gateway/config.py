@@ -18,6 +18,7 @@ from sage.inference.gateway.limits import GatewayLimits
 from sage.inference.gateway.policies import PROXY_POLICY, check_policy, effective_policy
 from sage.inference.gateway.probe import ProbeRule
 from sage.inference.gateway.target import parse_target
+from sage.inference.gateway.telemetry import TelemetryRule
 from sage.inference.gateway.terms import CLASSES
 from sage.inference.scheduling.instance import InstanceSpec
 from sage.inference.scheduling.policy_types import SchedulingPolicyType
@@ -46,6 +47,15 @@ class BackendInstanceConfig:
         max_batch_tokens: tokens, by the gateway's estimate, of one embedding call.
         max_calls: embedding calls it is given at once, of requests that could share one; bulk
             has a quarter of them at most.
+        max_tokens: tokens, prompts and answers together, it is given at once; None for no limit.
+            For engines that fail when their KV cache is full, such as llama.cpp.
+        max_request_tokens: its longest request, prompt and answer together, which is the most
+            that a request counts with towards max_tokens.
+        chunk_tokens: prompt tokens one of its steps carries (vLLM's max_num_batched_tokens); None
+            is 8,192.
+        priorities: whether it takes the request field ``priority`` and serves lower numbers first
+            (vLLM with ``--scheduling-policy priority``); the gateway then writes the priority of
+            requests that are not normal into their bodies.
 
     Raises:
         ConfigError: a value is missing or cannot be used; says which.
@@ -63,6 +73,10 @@ class BackendInstanceConfig:
     max_inputs: int = 2048
     max_batch_tokens: int = 8192
     max_calls: int = 16
+    max_tokens: int | None = None
+    max_request_tokens: int | None = None
+    chunk_tokens: int | None = None
+    priorities: bool = False
 
     def __post_init__(self) -> None:
         if not self.model_name:
@@ -76,11 +90,20 @@ class BackendInstanceConfig:
         kinds = [kind.value for kind in Kind]
         if self.instance_type is not None and self.instance_type not in kinds:
             raise UnknownKeyError(self.instance_type, kinds, where="instance_type")
-        for name in ("max_concurrent_requests", "max_inputs", "max_batch_tokens", "max_calls"):
-            if getattr(self, name) < 1:
+        limits = (
+            "max_concurrent_requests",
+            "max_inputs",
+            "max_batch_tokens",
+            "max_calls",
+            "max_tokens",
+            "max_request_tokens",
+            "chunk_tokens",
+        )
+        for name in limits:
+            value = getattr(self, name)
+            if value is not None and value < 1:
                 raise ConfigError(
-                    f"backend {self.model_name!r}: {name} must be at least 1, "
-                    f"not {getattr(self, name)}"
+                    f"backend {self.model_name!r}: {name} must be at least 1, not {value}"
                 )
         parse_target(self.url)
 
@@ -110,16 +133,19 @@ class BackendInstanceConfig:
                 f"backend {self.model_name!r} has instance_type {self.instance_type!r} "
                 f"but stands among the {kind.value} backends"
             )
-        return InstanceSpec(
+        spec = InstanceSpec(
             self.instance_id or self._made_id(kind),
             kind,
             (self.model_name,),
             self.max_concurrent_requests,
+            self.max_tokens,
             coalesce=self.coalesce,
             max_inputs=self.max_inputs,
             max_batch_tokens=self.max_batch_tokens,
             max_calls=self.max_calls,
+            max_request_tokens=self.max_request_tokens,
         )
+        return spec if self.chunk_tokens is None else replace(spec, chunk_tokens=self.chunk_tokens)
 
     def _made_id(self, kind: Kind) -> str:
         parts = urlsplit(self.url)
@@ -138,8 +164,8 @@ class UnifiedServerConfig:
         scheduling_policy: a `SchedulingPolicyType` or the name of a registered policy; with
             backends of both kinds ``slo_aware`` is ``hybrid_slo``.
         enable_control_plane: false makes a plain proxy: requests go round robin to the instances
-            that are up, at once, whatever max_concurrent_requests says, and none waits, is
-            ordered or shares a call. Probing, breakers and failover stay.
+            that are up, at once, whatever max_concurrent_requests and max_tokens say, and none
+            waits, is ordered or shares a call. Probing, breakers and failover stay.
         llm_backends: the LLM engines.
         embedding_backends: the embedding engines.
         slo_classes: objectives of the requests that name none, by class: ``high`` and ``low`` by
@@ -152,6 +178,7 @@ class UnifiedServerConfig:
         breaker: when failing backends are left alone.
         slow_start: seconds over which a recovered backend gets its full share back.
         resend_share: requests that may be sent to a second backend, as a share of all.
+        telemetry: how backends at work are asked for their load on ``/metrics``.
         shutdown_timeout: seconds that running requests get when the server stops.
         cors_origins: origins whose pages may use the gateway from a browser; ``*`` is any.
         access_log: file that gets a JSON line a request, or ``stderr``; none by default.
@@ -177,6 +204,7 @@ class UnifiedServerConfig:
     breaker: BreakerRule = field(default_factory=BreakerRule)
     slow_start: float = 10.0
     resend_share: float = 0.2
+    telemetry: TelemetryRule = field(default_factory=TelemetryRule)
     shutdown_timeout: int = 10
     cors_origins: Sequence[str] = ()
     access_log: str | None = None
@@ -228,7 +256,7 @@ class UnifiedServerConfig:
     def _unbounded(self, spec: InstanceSpec) -> InstanceSpec:
         if self.enable_control_plane:
             return spec
-        return replace(spec, max_requests=1_000_000, coalesce=False)
+        return replace(spec, max_requests=1_000_000, max_tokens=None, coalesce=False)
 
     def policy(self) -> str:
         """Return the name of the policy that the scheduler follows."""
@@ -238,7 +266,9 @@ class UnifiedServerConfig:
 
     def care(self) -> CareRules:
         """Return how the instances are looked after."""
-        return CareRules(self.breaker, self.probe, self.slow_start, self.resend_share)
+        return CareRules(
+            self.breaker, self.probe, self.slow_start, self.resend_share, self.telemetry
+        )
 
     def key_ring(self) -> KeyRing:
         """Return the keys, ready to check."""

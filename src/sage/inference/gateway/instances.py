@@ -15,6 +15,7 @@ from sage.inference.gateway.desk import Desk
 from sage.inference.gateway.embedding import EmbeddingBus
 from sage.inference.gateway.probe import Prober, ProbeRule, look
 from sage.inference.gateway.target import parse_target
+from sage.inference.gateway.telemetry import Telemetry, TelemetryRule
 from sage.inference.gateway.upstream import Upstream
 from sage.inference.scheduling.instance import InstanceSpec
 from sage.inference.scheduling.request import Kind
@@ -35,12 +36,14 @@ class CareRules:
             while others serve its models too; 0 brings it back at once.
         resend_share: requests that may be sent to a second instance after the first failed
             before its answer began, as a share of all; 0 turns that off.
+        telemetry: how engines at work are asked for their load; None asks none.
     """
 
     breaker: BreakerRule = field(default_factory=BreakerRule)
     probe: ProbeRule | None = None
     slow_start: float = 10.0
     resend_share: float = 0.2
+    telemetry: TelemetryRule | None = None
 
     def __post_init__(self) -> None:
         if not self.slow_start >= 0:
@@ -66,6 +69,9 @@ class Instances:
         self._prober: Prober | None = None
         if rules.probe is not None:
             self._prober = Prober(rules.probe, on_up=self._found_up, on_down=self._found_down)
+        self._telemetry: Telemetry | None = None
+        if rules.telemetry is not None:
+            self._telemetry = Telemetry(desk, rules.telemetry)
         self._unsettled: set[str] = set()
         desk.on_tick = self.tick
         desk.on_attempt_failed = self.attempt_failed
@@ -73,34 +79,42 @@ class Instances:
 
     # Coming and going
 
-    def add(self, spec: InstanceSpec, base_url: str, api_key: str | None) -> None:
+    def add(
+        self, spec: InstanceSpec, base_url: str, api_key: str | None, *, priorities: bool = False
+    ) -> None:
         """Add an instance; with probing it is down until it is found well."""
         if spec.id in self._desk.backends:
             raise ConfigError(f"there is an instance {spec.id!r} already; remove it first")
-        backend = self._backend(spec, base_url, api_key)
+        backend = self._backend(spec, base_url, api_key, priorities)
         self._desk.backends[spec.id] = backend
         self._desk.apply(self._desk.scheduler.instance_up(spec, self._desk.clock()))
         if self._prober is not None:
             self.hold(spec.id, Hold.PROBE, "it has not been probed yet")
             self._prober.watch(backend)
 
-    def change(self, spec: InstanceSpec, base_url: str, api_key: str | None) -> None:
+    def change(
+        self, spec: InstanceSpec, base_url: str, api_key: str | None, *, priorities: bool = False
+    ) -> None:
         """Change models, limit, address or key of an instance; what it runs goes on.
 
         The old address gets no more requests, and its connections close as they fall idle.
         """
         old = self._desk.backends[spec.id]
-        backend = self._backend(spec, base_url, api_key)
+        backend = self._backend(spec, base_url, api_key, priorities)
         backend.holds = {hold: why for hold, why in old.holds.items() if hold is Hold.OPERATOR}
         self._desk.backends[spec.id] = backend
         self._unsettled.discard(spec.id)
         old.upstream.retire()
+        if self._telemetry is not None:
+            self._telemetry.forget(old)
         self._apply(backend)
         if self._prober is not None:
             self._prober.forget(spec.id)
             self._prober.watch(backend)
 
-    def _backend(self, spec: InstanceSpec, base_url: str, api_key: str | None) -> Backend:
+    def _backend(
+        self, spec: InstanceSpec, base_url: str, api_key: str | None, priorities: bool
+    ) -> Backend:
         upstream = Upstream(
             parse_target(base_url),
             connect_timeout=self._desk.limits.connect_timeout,
@@ -111,6 +125,7 @@ class Instances:
         if spec.kind is Kind.EMBEDDING and spec.coalesce:
             idle_timeout = self._desk.limits.idle_timeout
             backend.bus = EmbeddingBus(backend, spec, self._desk.clock, idle_timeout)
+        backend.priorities = priorities
         return backend
 
     async def remove(self, instance_id: str, drain_timeout: float) -> None:
@@ -128,6 +143,8 @@ class Instances:
             return
         if self._prober is not None:
             self._prober.forget(instance_id)
+        if self._telemetry is not None:
+            self._telemetry.forget(backend)
         self._unsettled.discard(instance_id)
         desk.apply(desk.scheduler.instance_removed(instance_id, desk.clock()))
         backend.upstream.close()
@@ -150,9 +167,11 @@ class Instances:
         return well
 
     async def aclose(self) -> None:
-        """Stop probing and close every connection."""
+        """Stop probing and asking, and close every connection."""
         if self._prober is not None:
             await self._prober.aclose()
+        if self._telemetry is not None:
+            await self._telemetry.aclose()
         for backend in self._desk.backends.values():
             backend.upstream.close()
 
@@ -181,6 +200,13 @@ class Instances:
         if held and not backend.holds:
             self._start_ramp(backend)
         self._apply(backend)
+
+    def restarted(self, instance_id: str) -> None:
+        """Its engine was started anew: what was held against the old one is void."""
+        self.release(instance_id, Hold.OPERATOR, Hold.BREAKER)
+        if self._prober is not None:
+            self._prober.forget(instance_id)
+            self._prober.watch(self._desk.backends[instance_id])
 
     def _start_ramp(self, backend: Backend) -> None:
         if self._rules.slow_start and backend.served and self._others_up(backend):
@@ -242,6 +268,8 @@ class Instances:
 
     def tick(self, now: float) -> None:
         """Time has passed: let probes through open breakers and raise the limits of ramps."""
+        if self._telemetry is not None:
+            self._telemetry.tick(now)
         for instance_id in list(self._unsettled):
             backend = self._desk.backends[instance_id]
             if backend.breaker.tick(now):

@@ -125,7 +125,9 @@ class Management:
         spec = backend.spec(Kind(backend.instance_type or Kind.LLM))
         if spec.id in self._gateway.instance_ids():
             raise ApiError(409, f"there is an instance {spec.id!r} already", param="instance_id")
-        self._gateway.add_instance(spec, backend.url, backend.api_key)
+        self._gateway.add_instance(
+            spec, backend.url, backend.api_key, priorities=backend.priorities
+        )
         return 201, self._gateway.instance(spec.id)
 
     async def _reload(self, _: Any) -> Answer:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import sage.inference.scheduling.policies  # noqa: F401 - importing it registers the policies
 from sage.errors import UnknownKeyError
+from sage.inference.plugins import load_policy_plugins
 from sage.inference.scheduling.policy import policy_descriptions
 from sage.inference.scheduling.policy_types import SchedulingPolicyType
 from sage.inference.scheduling.request import Kind
@@ -15,7 +16,15 @@ PROXY_POLICY = "round_robin"
 
 
 def check_policy(name: str) -> None:
-    """Raise UnknownKeyError, naming the nearest, unless there is a policy by that name."""
+    """Make sure that there is a policy by that name, of SAGE or of an installed package.
+
+    Raises:
+        UnknownKeyError: there is none; names the nearest.
+        ConfigError: a package's policy cannot be loaded.
+    """
+    if name in policy_descriptions():
+        return
+    load_policy_plugins()
     known = policy_descriptions()
     if name not in known:
         raise UnknownKeyError(name, known, where="scheduling_policy")

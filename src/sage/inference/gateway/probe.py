@@ -103,9 +103,9 @@ async def look(backend: Backend, seconds: float) -> Finding:
     """
     try:
         async with asyncio.timeout(seconds):
-            status, _ = await _get(backend, b"/health")
+            status, _ = await fetch(backend, b"/health")
             if status in (401, 403, 404, 405, 501):
-                return _listed(backend, *await _get(backend, b"/v1/models"))
+                return _listed(backend, *await fetch(backend, b"/v1/models"))
     except TimeoutError:
         return Finding(f"it did not answer a health probe in {seconds:.3g} s", sure=False)
     except ConnectFailedError as error:
@@ -136,7 +136,12 @@ def _model_names(body: bytes) -> set[str]:
         return set()
 
 
-async def _get(backend: Backend, target: bytes) -> tuple[int, bytes]:
+async def fetch(backend: Backend, target: bytes) -> tuple[int, bytes]:
+    """Return status and body of a page of an instance, up to 4 MiB.
+
+    Raises:
+        ConnectFailedError, UpstreamError: it cannot be reached, or breaks off.
+    """
     response = await backend.upstream.request(backend.get_head(target))
     try:
         return response.status, await _body(response)

@@ -15,6 +15,7 @@ from sage.inference.gateway.bodies import (
     prefix_hashes,
     read_body,
     too_large,
+    with_priority,
 )
 from sage.inference.gateway.desk import Desk
 from sage.inference.gateway.errors import ApiError, ConnectFailedError, rejection
@@ -170,8 +171,9 @@ async def _reach(
             if backend.bus is not None:
                 response = await backend.bus.request(exchange, target, head, body)
             else:
-                request = backend.request_head(target, head, exchange.request_id, len(body))
-                response = await backend.upstream.request(request, body)
+                sent = with_priority(body, exchange.terms.priority) if backend.priorities else body
+                request = backend.request_head(target, head, exchange.request_id, len(sent))
+                response = await backend.upstream.request(request, sent)
         except ConnectFailedError as error:
             exchange.causes.append(f"{backend.id}: {error}")
             _attempt_failed(desk, exchange, backend, str(error))

@@ -8,19 +8,21 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from sage.errors import ConfigError, InferenceError
-from sage.inference.engines.listeners import listen
 from sage.inference.engines.spec import base_url
 from sage.inference.gateway.app import Gateway
 from sage.inference.gateway.asgi import ASGIApp
-from sage.inference.gateway.config import UnifiedServerConfig
+from sage.inference.gateway.config import BackendInstanceConfig, UnifiedServerConfig
 from sage.inference.gateway.cors import Cors
 from sage.inference.gateway.server import build_server
 from sage.inference.gateway.tracing import ProviderFactory, otlp_provider
+from sage.inference.listeners import listen
+from sage.inference.plugins import load_policy_plugins
+from sage.inference.scheduling.instance import InstanceSpec
 from sage.inference.scheduling.scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -32,8 +34,8 @@ logger = logging.getLogger("sage.gateway")
 
 _FIRST_LOOK = 3.0
 _FIXED = (
-    "host", "port", "limits", "probe", "breaker", "slow_start", "resend_share", "cors_origins",
-    "tracing",
+    "host", "port", "limits", "probe", "breaker", "slow_start", "resend_share", "telemetry",
+    "cors_origins", "tracing",
 )  # fmt: skip
 
 
@@ -50,6 +52,7 @@ class UnifiedAPIServer:
             to change to.
         on_ready: called when it answers.
         uds: path of a Unix socket to listen on in place of host and port.
+        listeners: sockets that are bound to host and port already, for one run; it closes them.
     """
 
     def __init__(
@@ -59,11 +62,14 @@ class UnifiedAPIServer:
         on_reload: Callable[[], UnifiedServerConfig] | None = None,
         on_ready: Callable[[], None] | None = None,
         uds: str | None = None,
+        listeners: Sequence[socket.socket] = (),
     ) -> None:
+        load_policy_plugins()
         self.config = config or UnifiedServerConfig()
         self._on_reload = on_reload
         self._on_ready = on_ready
         self._uds = uds
+        self._listeners = list(listeners)
         self._port = self.config.port
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: uvicorn.Server | None = None
@@ -141,9 +147,10 @@ class UnifiedAPIServer:
         """
         self._check_idle()
         self._loop = asyncio.get_running_loop()
-        listeners: list[socket.socket] = []
-        if self._uds is None:
+        listeners, self._listeners = self._listeners, []
+        if self._uds is None and not listeners:
             listeners = listen(self.config.host, self.config.port, "port")
+        if listeners:
             self._port = listeners[0].getsockname()[1]
         self._server = build_server(
             self.app, uds=self._uds, shutdown_timeout=self.config.shutdown_timeout, signals=False
@@ -233,7 +240,13 @@ class UnifiedAPIServer:
     async def __aenter__(self) -> Self:
         """Serve on the running loop."""
         self._task = asyncio.create_task(self.run_async())
-        await self.started()
+        try:
+            await self.started()
+        except BaseException:
+            task, self._task = self._task, None
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            raise
         return self
 
     async def __aexit__(
@@ -279,11 +292,14 @@ class UnifiedAPIServer:
         for instance_id in self.gateway.instance_ids():  # of the last time it served
             await self.gateway.remove_instance(instance_id, drain_timeout=0)
         for spec, backend in self.config.instances():
-            self.gateway.add_instance(spec, backend.url, backend.api_key)
+            self._add(spec, backend)
         await self.gateway.looked(_FIRST_LOOK)
         instances = self.gateway.snapshot()["instances"]
         up = sum(item["up"] for item in instances)
         logger.info("%d backends, %d of them up", len(instances), up)
+
+    def _add(self, spec: InstanceSpec, backend: BackendInstanceConfig) -> None:
+        self.gateway.add_instance(spec, backend.url, backend.api_key, priorities=backend.priorities)
 
     def reload(self, config: UnifiedServerConfig) -> None:
         """Change backends, policy and keys without dropping a request; call it on the loop.
@@ -306,9 +322,11 @@ class UnifiedAPIServer:
                 self._remove_later(instance_id)
         for instance_id, (spec, backend) in new.items():
             if instance_id not in here:
-                self.gateway.add_instance(spec, backend.url, backend.api_key)
+                self._add(spec, backend)
             elif old.get(instance_id) != (spec, backend):
-                self.gateway.change_instance(spec, backend.url, backend.api_key)
+                self.gateway.change_instance(
+                    spec, backend.url, backend.api_key, priorities=backend.priorities
+                )
             if (leaving := self._leaving.pop(instance_id, None)) is not None:
                 leaving.cancel()
                 self.gateway.set_up(instance_id)

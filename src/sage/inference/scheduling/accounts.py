@@ -50,7 +50,8 @@ class Accounts:
         entry.backlog = state.prefill
         entry.batch = len(state.running)
         entry.dispatched = now
-        state.tokens += entry.prompt + entry.output
+        entry.held = state.holds(entry)
+        state.tokens += entry.held
         latency = state.latency
         spell = (
             _PATIENCE * latency.margin * latency.ttft(entry.backlog)
@@ -70,7 +71,7 @@ class Accounts:
 
     def release(self, entry: Entry, state: InstanceState) -> None:
         """A request has left its instance."""
-        state.tokens -= entry.prompt + entry.output
+        state.tokens -= entry.held
         state.prefill -= entry.prefill
         entry.prefill = 0
 

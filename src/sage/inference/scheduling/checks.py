@@ -31,7 +31,7 @@ def broken_sums(counts: Counts, fleet: Fleet, entries: Mapping[int, Entry]) -> l
         ended = state.done + state.failed + state.cancelled
         if state.dispatched != ended + len(state.running):
             broken.append(f"{state.spec.id}: dispatched = ends + running")
-        if state.tokens != sum(entry.prompt + entry.output for entry in held):
+        if state.tokens != sum(entry.held for entry in held):
             broken.append(f"{state.spec.id}: tokens = those of what it holds")
         if state.prefill != sum(entry.prefill for entry in held):
             broken.append(f"{state.spec.id}: prefill = that of what it holds")

@@ -203,12 +203,11 @@ class Dispatcher:
     ) -> list[InstanceState]:
         """Return those of the instances whose limits beyond slots have room for the request."""
         policy, request, prompt = self.policy, entry.request, entry.prompt
-        tokens = prompt + entry.output
         kept = 0.0 if aged or policy.reserved is None else policy.reserved(request)
         found = []
         for state in instances:
             spec = state.spec
-            if spec.max_tokens is not None and not state.fits(tokens):
+            if spec.max_tokens is not None and not state.fits(state.holds(entry)):
                 continue
             if kept and len(state.running) >= spec.max_requests - int(kept * spec.max_requests):
                 continue
@@ -253,4 +252,4 @@ def least_recent(instances: Iterable[InstanceState]) -> InstanceState:
 
 
 def _fits(state: InstanceState, entry: Entry) -> bool:
-    return state.fits(entry.prompt + entry.output)
+    return state.fits(state.holds(entry))

@@ -22,6 +22,7 @@ class Entry:
         group: the queue it belongs to.
         prompt: its prompt's tokens, as corrected.
         output: tokens it is expected to generate; 0 for embeddings.
+        held: tokens it takes at its instance.
         instance: where it runs; None while it waits.
         waiting: whether it is in its group's queue.
         tried: ids of the instances that could not be reached with it.
@@ -38,6 +39,7 @@ class Entry:
     group: Group
     prompt: int = 0
     output: int = 0
+    held: int = 0
     instance: InstanceState | None = None
     waiting: bool = False
     tried: tuple[str, ...] = ()

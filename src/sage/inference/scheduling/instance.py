@@ -25,6 +25,7 @@ _LIMITS = (
     "max_inputs",
     "max_batch_tokens",
     "max_calls",
+    "max_request_tokens",
 )
 
 
@@ -37,8 +38,10 @@ class InstanceSpec:
         kind: what it serves.
         models: the model names it answers to; at least one.
         max_requests: how many requests it may hold at once; the rest wait in the scheduler.
-        max_tokens: how many tokens, prompts and expected outputs together, it may hold at once;
-            None for no limit. A request above it alone is served alone.
+        max_tokens: how many tokens, prompts and outputs together, it may hold at once; None for
+            no limit. A request above it alone is served alone. Where there is a limit a request
+            counts with the most tokens it may generate, if that is known, since an engine that
+            runs out of room may fail all it holds; else with those it is expected to.
         chunk_tokens: prompt tokens one of its steps carries (vLLM's max_num_batched_tokens); a
             policy that paces keeps about half of that waiting there.
         cost: what it costs to use, in any unit that is the same for all.
@@ -46,6 +49,8 @@ class InstanceSpec:
         max_inputs: inputs of one embedding call.
         max_batch_tokens: estimated tokens of one embedding call.
         max_calls: embedding calls of requests that could share one, on the wire at once.
+        max_request_tokens: its longest request, prompt and output together; a request counts
+            with no more than that, however much it says it may generate.
 
     Raises:
         ConfigError: an empty id, no model, one named twice, a limit below one, a negative cost.
@@ -62,6 +67,7 @@ class InstanceSpec:
     max_inputs: int = 2048
     max_batch_tokens: int = 8192
     max_calls: int = 16
+    max_request_tokens: int | None = None
 
     def __post_init__(self) -> None:
         if not self.id:
@@ -107,7 +113,7 @@ class InstanceState:
         reason: why it is down; empty while it is up.
         running: ids of the requests it holds.
         last_dispatch: number of the scheduler's dispatch that last went here; 0 for never.
-        tokens: prompt and expected output tokens of what it holds.
+        tokens: prompt and output tokens of what it holds, as ``holds`` counts them.
         prefill: prompt tokens given to it that are not prefilled yet, as far as is known.
         prefilling: requests whose prompts are counted in ``prefill``, with the time by which
             each is taken for prefilled when no first token is seen; oldest first.
@@ -148,6 +154,15 @@ class InstanceState:
         """Whether its token limit has room for that many more; an idle one takes any request."""
         limit = self.spec.max_tokens
         return limit is None or not self.running or self.tokens + tokens <= limit
+
+    def holds(self, entry: Entry) -> int:
+        """Return the tokens that a request takes of its token limit."""
+        spec = self.spec
+        if spec.max_tokens is None:
+            return entry.prompt + entry.output
+        tokens = entry.prompt + (entry.request.expected_tokens or entry.output)
+        longest = spec.max_request_tokens
+        return tokens if longest is None or tokens <= longest else longest
 
     def prefill_room(self, now: float) -> int:
         """Return how many prompt tokens a policy that paces may still send here.

@@ -1,4 +1,4 @@
-"""Where the gateway listens."""
+"""Where the gateway and our engines listen."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import socket
 import pytest
 
 from sage.config.ports import can_bind
-from sage.errors import PortInUseError
-from sage.inference.engines.listeners import listen
+from sage.errors import ConfigError, PortInUseError
+from sage.inference.listeners import listen
 
 
 def _close(sockets: list[socket.socket]) -> list[str]:
@@ -43,3 +43,20 @@ def test_a_port_held_on_either_is_refused(free_port: int, address: str) -> None:
         with pytest.raises(PortInUseError, match=f"port {free_port} .* on {address}"):
             listen("127.0.0.1", free_port)
     _close(listen("127.0.0.1", free_port))
+
+
+def test_localhost_is_listened_on_in_every_family(free_port: int) -> None:
+    """A client whose localhost is IPv6 first finds it, and one whose is IPv4 first too."""
+    sockets = listen("localhost", free_port)
+    known = {one[0] for one in socket.getaddrinfo("localhost", None, type=socket.SOCK_STREAM)}
+    assert {one.family for one in sockets} <= known
+    assert {one.getsockname()[1] for one in sockets} == {free_port}
+    for one in sockets:
+        one.close()
+
+
+def test_a_host_that_is_not_here_is_refused() -> None:
+    """Unknown, or an address of another machine."""
+    for host in ("no-such-host.invalid", "192.0.2.1"):
+        with pytest.raises(ConfigError, match=host):
+            listen(host, 0)
