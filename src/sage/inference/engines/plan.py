@@ -130,6 +130,8 @@ def _backend(spec: EngineSpec) -> BackendInstanceConfig:
         max_request_tokens=spec.max_request_tokens,
         chunk_tokens=spec.chunk_tokens,
         priorities=spec.priorities,
+        # Our own embedding server joins waiting texts itself, over all its callers.
+        coalesce=spec.engine not in (EngineKind.ONNX, EngineKind.SENTENCE_TRANSFORMERS),
     )
 
 

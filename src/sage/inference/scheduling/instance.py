@@ -168,10 +168,10 @@ class InstanceState:
         """Return how many prompt tokens a policy that paces may still send here.
 
         That is what is left of half a chunk of waiting prefill. Without any waiting there is
-        room for a prompt of any length, and there always is where embedding calls are formed of
-        what has been sent: they are bounded themselves, and a text must not wait here for bulk to
-        end. An engine that queues by itself for want of KV cache is
-        left alone for as long as it holds anything of ours.
+        room for a prompt of any length, and there always is for embeddings: no tokens are decoded
+        that prefill could delay, and a text must not wait here for bulk to end. An engine that
+        queues by itself for want of KV cache is left alone for as long as it holds anything of
+        ours.
         """
         seen = self.telemetry
         if (
@@ -184,7 +184,7 @@ class InstanceState:
             return 0
         if self.prefilling:
             self.settle(now)
-        if not self.prefill or (self.spec.coalesce and self.spec.kind is Kind.EMBEDDING):
+        if not self.prefill or self.spec.kind is Kind.EMBEDDING:
             return _ANY
         return self.spec.chunk_tokens // 2 - self.prefill
 
