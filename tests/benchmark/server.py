@@ -96,7 +96,8 @@ class TinyServer:
         self.handler = handler
         self.bodies: list[dict[str, Any]] = []
         self.policy = policy
-        self.available = ["fifo", "priority", "slo_aware", "hybrid_slo"]
+        names = ("fifo", "priority", "slo_aware", "hybrid_slo")
+        self.available = {name: f"what {name} does" for name in names}
         self.set_policies: list[str] = []
         self.stubborn = False
         self.url = ""

@@ -77,7 +77,7 @@ class StrategyAdapter:
 
     def available(self) -> list[str]:
         """Return the names this gateway takes; raises as `current` does."""
-        return [str(name) for name in self._state()["available"]]
+        return list(self._state()["available"])
 
     def apply(self, policy: str) -> None:
         """Put a policy in force and read it back.
@@ -108,7 +108,7 @@ class StrategyAdapter:
     def _state(self) -> dict[str, Any]:
         state = self._call("GET")
         named = isinstance(state, dict) and isinstance(state.get("policy"), str)
-        if not named or not isinstance(state.get("available"), list):
+        if not named or not isinstance(state.get("available"), dict):
             raise UpstreamError(f"{self.url}{_ROUTE} did not answer with a policy: {state!r:.120}")
         return dict(state)
 
