@@ -80,7 +80,7 @@ class Fleet:
         limit = time.monotonic() + _PATIENCE_S
         while time.monotonic() < limit:
             metrics = self.metrics()
-            if not (metrics["queued"] or metrics["in_flight"]):
+            if not metrics["requests"]["open"]:
                 return metrics
             time.sleep(0.05)
         raise SystemExit(f"the gateway is not empty after {_PATIENCE_S:.0f} s: {metrics}")
