@@ -91,24 +91,21 @@ def fleet(shape: Shape) -> Iterator[Fleet]:
     """Start engines and gateway, give them when all are up, and end them."""
     cores = Cores.found()
     ports = dict(zip((FAST, SLOW, EMBEDDING, "gateway"), _free_ports(4), strict=True))
-    models = user_paths().models
-    llm = (sys.executable, "-m", "sage.inference.engines.llama_cpp")
-    llm += ("--model", f"{models / CHAT_MODEL}/model.gguf")
-    llm += ("--name", CHAT_MODEL, "--slots", str(shape.slots), "--threads", "1", "--port")
-    embed = (sys.executable, "-m", "sage.inference.embeddings.server")
-    embed += ("--model", str(models / EMBEDDING_MODEL), "--name", EMBEDDING_MODEL, "--engine", "onnx")
-    embed += ("--threads", "1", "--port")
+    # A terminal that closes or a plain kill must not leave engines behind.
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, lambda number, _: sys.exit(128 + number))
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         run = _Runner(stack, folder)
-        run.start(FAST, (*llm, str(ports[FAST])), cores.fast)
-        slow = run.start(SLOW, (*llm, str(ports[SLOW])), cores.slow)
-        run.start(EMBEDDING, (*embed, str(ports[EMBEDDING])), cores.rest)
+        run.start(FAST, _llm(shape, ports[FAST]), cores.fast)
+        slow = run.start(SLOW, _llm(shape, ports[SLOW]), cores.slow)
+        run.start(EMBEDDING, _embedding(ports[EMBEDDING]), cores.rest)
         for name in (FAST, SLOW, EMBEDDING):
             run.wait(name, f"http://127.0.0.1:{ports[name]}/health")
-        quota = Path(__file__).with_name("_quota.py")
         if shape.slow_share < 1:
-            run.start("quota", (sys.executable, str(quota), str(slow.pid), str(shape.slow_share)), cores.rest)
+            quota = str(Path(__file__).with_name("_quota.py"))
+            command = (sys.executable, quota, str(slow.pid), str(shape.slow_share))
+            run.start("quota", command, cores.rest)
         config = folder / "gateway.toml"
         config.write_text(_config(shape, ports), encoding="utf-8")
         sage = str(Path(sys.executable).with_name("sage"))
@@ -118,6 +115,19 @@ def fleet(shape: Shape) -> Iterator[Fleet]:
         run.wait("gateway", f"{url}/ready")
         os.sched_setaffinity(0, cores.rest)
         yield Fleet(url)
+
+
+def _llm(shape: Shape, port: int) -> tuple[str, ...]:
+    command = (sys.executable, "-m", "sage.inference.engines.llama_cpp")
+    command += ("--model", str(user_paths().models / CHAT_MODEL / "model.gguf"))
+    command += ("--name", CHAT_MODEL, "--port", str(port))
+    return (*command, "--slots", str(shape.slots), "--threads", "1")
+
+
+def _embedding(port: int) -> tuple[str, ...]:
+    command = (sys.executable, "-m", "sage.inference.embeddings.server", "--engine", "onnx")
+    command += ("--model", str(user_paths().models / EMBEDDING_MODEL), "--name", EMBEDDING_MODEL)
+    return (*command, "--port", str(port), "--threads", "1")
 
 
 def _config(shape: Shape, ports: dict[str, int]) -> str:

@@ -7,6 +7,7 @@ ends when that process or its own parent does, and leaves the process running.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -20,18 +21,15 @@ def cap(pid: int, share: float) -> None:
     parent = os.getppid()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        while os.getppid() == parent:
-            os.kill(pid, signal.SIGSTOP)
-            time.sleep(PERIOD_S * (1 - share))
-            os.kill(pid, signal.SIGCONT)
-            time.sleep(PERIOD_S * share)
-    except ProcessLookupError:
-        return
+        with contextlib.suppress(ProcessLookupError):
+            while os.getppid() == parent:
+                os.kill(pid, signal.SIGSTOP)
+                time.sleep(PERIOD_S * (1 - share))
+                os.kill(pid, signal.SIGCONT)
+                time.sleep(PERIOD_S * share)
     finally:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
-        except ProcessLookupError:
-            pid = 0
 
 
 if __name__ == "__main__":

@@ -95,9 +95,7 @@ class Bench:
         target = parse_target(self._fleet.url)
         models = Models(CHAT_MODEL, EMBEDDING_MODEL)
         writer = TermsWriter(target, models, self._text, offered.classes)
-        return await Load(target, writer, timeout_s=TIMEOUT_S).run(
-            offered.requests, users=users
-        )
+        return await Load(target, writer, timeout_s=TIMEOUT_S).run(offered.requests, users=users)
 
 
 def _check_sums(result: LoadResult, counted: dict[str, int]) -> None:
@@ -121,18 +119,23 @@ def rough_capacity(bench: Bench, policy: str, slots: int) -> float:
 def find_knee(
     bench: Bench, policy: str, slots: int, rough: float, seconds: float
 ) -> tuple[float, list[dict[str, float]]]:
-    """Raise the rate from a third to twice the rough capacity.
+    """Raise the rate from a third to twice the rough capacity, and again if that was too low.
 
     Returns the knee, in requests per second of all classes together, and the ramp in steps: what
     was offered, and what became of it. The knee is the rate at which LLM requests end while all
     slots of the LLM engines are taken, over the LLM share of the traffic.
 
     Raises:
-        SystemExit: the engines were not full for a quarter of the ramp.
+        SystemExit: three times the engines were not full for a quarter of the ramp.
     """
-    offered, result = bench.send(
-        policy, rate=2 * rough, seconds=seconds, seed=0, ramp_from=rough / 3
-    )
+    for top in (2 * rough, 3 * rough, 4 * rough):
+        offered, result = bench.send(policy, rate=top, seconds=seconds, seed=0, ramp_from=rough / 3)
+        if (knee := _knee_of(offered, result, slots, seconds)) is not None:
+            return knee, _steps(offered, result, seconds)
+    raise SystemExit(f"{top:.1f} requests/s do not fill these engines")
+
+
+def _knee_of(offered: Offer, result: LoadResult, slots: int, seconds: float) -> float | None:
     llm = _llm(offered, result)
     arrivals = sorted(e.intended - result.began for e in llm)
     ends = sorted(e.ended - result.began for e in llm)
@@ -144,10 +147,9 @@ def find_knee(
     begin = max((t for t in moments if t <= seconds and not full(t)), default=0.0)
     end = next((t for t in moments if t > seconds and not full(t)), ends[-1])
     if seconds - begin < seconds / 4:
-        raise SystemExit(f"{2 * rough:.1f} requests/s do not fill these engines; try again")
+        return None
     served = bisect.bisect(ends, end) - bisect.bisect(ends, begin)
-    knee = served / (end - begin) * len(result.exchanges) / len(llm)
-    return knee, _steps(offered, result, seconds)
+    return served / (end - begin) * len(result.exchanges) / len(llm)
 
 
 def _llm(offered: Offer, result: LoadResult) -> list[Exchange]:
@@ -228,8 +230,8 @@ def _pairs(bench: Bench, rate: float, options: argparse.Namespace) -> list[Run]:
                 f"{name} {found.attainment:6.1%} of {found.issued}"
                 for name, found in run.outcomes.items()
             )
-            lateness = "" if run.valid else f"  INVALID: {run.reason}"
-            print(f"  pair {pair} {policy:12} {shares}  {run.instances} {run.left_waiting} waited at the end{lateness}", flush=True)
+            print(f"  pair {pair} {policy:12} {shares}  {run.instances}", end="")
+            print(f"  {run.left_waiting} left when the last was due", run.reason, flush=True)
     return runs
 
 
