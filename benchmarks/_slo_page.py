@@ -48,21 +48,28 @@ def _policies(comparison: dict[str, Any]) -> tuple[str, str]:
 
 
 def _what(figures: dict[str, Any], baseline: str, policy: str) -> str:
-    shape, ramp = figures["shape"], figures["ramp"]
-    pairs = max(run["pair"] for run in figures["runs"])
+    shape, runs = figures["shape"], figures["runs"]
+    pairs = max(run["pair"] for run in runs)
+    rates = sorted(run["rate_per_s"] for run in runs)
+    late = [f"pair {run['pair']}, `{run['policy']}`" for run in runs if not run["valid"]]
+    kept_up = (
+        f"The client did not keep up in: {'; '.join(late)}."
+        if late
+        else f"The client kept up in all {len(runs)} runs."
+    )
     return (
         f"Two llama.cpp engines with the same model, {shape['slots']} slots and a core each, one "
         f"of them capped at {shape['slow_share']:.0%} of its core's time, and an embedding engine "
         "stand behind `sage gateway`, which gives an engine no more requests than it has slots "
         "and keeps the rest in its own queue. The load leaves when it is due, whatever the "
         "answers do: of the LLM requests 70% are chat, streamed, and 30% bulk, with half as many "
-        f"embedding requests beside them, at {figures['rate_per_s']:.2f} requests/s in all, "
-        f"{figures['rate_per_s'] / ramp['knee_per_s']:.1f} times the knee that a ramp found "
-        f"just before.\n\nEach of {pairs} pairs has one run under `{baseline}` (first come, first "
-        f"served, each engine in turn) and one under `{policy}`, with the same moments and sizes; "
+        f"embedding requests beside them, at {rates[0]:.1f} to {rates[-1]:.1f} requests/s in all: "
+        f"{figures['load']:g} times what the engines could do just before each pair.\n\n"
+        f"Each of {pairs} pairs has one run under `{baseline}` (first come, first served, each "
+        f"engine in turn) and one under `{policy}`, with the same moments and sizes; "
         "who goes first alternates. Times count from when a request was due. A request that "
         "fails, is refused or times out has missed, so attainment is over all that were issued. "
-        "Intervals are of the paired difference, 95%, Student's t."
+        f"Intervals are of the paired difference, 95%, Student's t. {kept_up}"
     )
 
 
@@ -105,9 +112,9 @@ def _ends(runs: list[dict[str, Any]], policies: tuple[str, str]) -> str:
 
 def _pairs(runs: list[dict[str, Any]], baseline: str, policy: str) -> str:
     lines = [
-        f"| pair | first | chat, `{baseline}` | chat, `{policy}` | TTFT P50, ms | TTFT P99, ms "
-        "| bulk E2E P50, ms | goodput | waiting when the last was due |",
-        "|---:|---|---:|---:|---:|---:|---:|---:|---:|",
+        f"| pair | requests/s | first | chat, `{baseline}` | chat, `{policy}` | chat TTFT P50, ms "
+        "| chat TTFT P99, ms | bulk E2E P50, ms | goodput | under way when the last was due |",
+        "|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for number in sorted({run["pair"] for run in runs}):
         first, second = [run for run in runs if run["pair"] == number]
@@ -116,6 +123,7 @@ def _pairs(runs: list[dict[str, Any]], baseline: str, policy: str) -> str:
         bulk = [run["outcomes"]["bulk"] for run in (before, after)]
         cells = [
             str(number),
+            f"{first['rate_per_s']:.2f}",
             f"`{first['policy']}`",
             *(f"{chat['attainment']:.1%}" for chat in chats),
             *(" → ".join(_ms(chat["ttft_ms"], place) for chat in chats) for place in (0, 1)),

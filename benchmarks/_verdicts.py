@@ -55,7 +55,7 @@ class Run:
     Attributes:
         policy: in force from its start to its end.
         pair: which pair it belongs to, from 1.
-        seed: of its requests.
+        rate_per_s: at which requests of all classes were due.
         duration_s: from the first request due to the last answer.
         outcomes: by class, and ``all``.
         instances: LLM requests answered by each instance.
@@ -66,7 +66,7 @@ class Run:
 
     policy: str
     pair: int
-    seed: int
+    rate_per_s: float
     duration_s: float
     outcomes: dict[str, Outcome]
     instances: dict[str, int]
@@ -140,7 +140,7 @@ def _middle_and_tail(samples: list[float]) -> tuple[float, float] | None:
     return None if found is None else (found.p50, found.p99)
 
 
-def run_of(policy: str, pair: int, seed: int, offer: Offer, result: LoadResult) -> Run:
+def run_of(policy: str, pair: int, rate_per_s: float, offer: Offer, result: LoadResult) -> Run:
     """Return one run's figures."""
     duration, by_class = outcomes(offer, result)
     verdict = judge(result)
@@ -150,7 +150,7 @@ def run_of(policy: str, pair: int, seed: int, offer: Offer, result: LoadResult) 
     return Run(
         policy,
         pair,
-        seed,
+        rate_per_s,
         duration,
         by_class,
         dict(sorted(instances.items())),

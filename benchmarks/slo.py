@@ -1,9 +1,10 @@
 """What an SLO policy is worth on real engines: hybrid_slo against first come, round robin.
 
 Two llama.cpp engines of different speed and an embedding engine stand behind ``sage gateway``. A
-short ramp finds the knee, the rate at which the engines are full; then both policies get the same
+short ramp shows the knee, the rate at which the engines are full; then both policies get the same
 load past it, in pairs of runs with the same moments and sizes, first one, then the other, and the
-other way round in the next pair. Policies are switched through the management route and read back.
+other way round in the next pair. The rate is set pair by pair, from what the engines have just
+shown that they can do. Policies are switched through the management route and read back.
 Every request issued counts: one that fails, is refused or comes too late has missed.
 
     python benchmarks/slo.py            measures (8 minutes) and writes benchmarks/results/slo.json
@@ -110,10 +111,11 @@ def _check_sums(result: LoadResult, counted: dict[str, int]) -> None:
         )
 
 
-def rough_capacity(bench: Bench, policy: str, slots: int) -> float:
-    """Warm everything up with more users than slots; return the requests/s of all classes."""
-    offered, result = bench.send(policy, rate=20.0, seconds=3.0, seed=-1, users=slots + 2)
-    return len(offered.requests) / result.wall_s
+def capacity(bench: Bench, policy: str, slots: int, seed: int) -> float:
+    """Keep more users than slots busy for a few seconds; return the requests/s of all classes."""
+    offered, result = bench.send(policy, rate=20.0, seconds=3.0, seed=seed, users=slots + 2)
+    busy = _Busy(offered, result, slots)
+    return busy.rate(next(filter(busy.full, busy.moments)), max(filter(busy.full, busy.moments)))
 
 
 def find_knee(
@@ -136,24 +138,38 @@ def find_knee(
 
 
 def _knee_of(offered: Offer, result: LoadResult, slots: int, seconds: float) -> float | None:
-    llm = _llm(offered, result)
-    arrivals = sorted(e.intended - result.began for e in llm)
-    ends = sorted(e.ended - result.began for e in llm)
-
-    def full(at: float) -> bool:
-        return bisect.bisect(arrivals, at) - bisect.bisect(ends, at) >= slots
-
-    moments = [tenth / 10 for tenth in range(int(ends[-1] * 10) + 1)]
-    begin = max((t for t in moments if t <= seconds and not full(t)), default=0.0)
-    end = next((t for t in moments if t > seconds and not full(t)), ends[-1])
+    busy = _Busy(offered, result, slots)
+    idle = [moment for moment in busy.moments if not busy.full(moment)]
+    begin = max((moment for moment in idle if moment <= seconds), default=0.0)
     if seconds - begin < seconds / 4:
         return None
-    served = bisect.bisect(ends, end) - bisect.bisect(ends, begin)
-    return served / (end - begin) * len(result.exchanges) / len(llm)
+    return busy.rate(begin, next((moment for moment in idle if moment > seconds), busy.moments[-1]))
 
 
-def _llm(offered: Offer, result: LoadResult) -> list[Exchange]:
-    return [e for e in result.exchanges if offered.classes[e.request.index].name != "embedding"]
+class _Busy:
+    """When the slots of the LLM engines were all taken, and how fast requests ended then.
+
+    Attributes:
+        moments: tenths of a second from the load's start to its end.
+    """
+
+    def __init__(self, offered: Offer, result: LoadResult, slots: int) -> None:
+        names = [offered.classes[e.request.index].name for e in result.exchanges]
+        llm = [e for e, name in zip(result.exchanges, names, strict=True) if name != "embedding"]
+        self._arrivals = sorted(e.intended - result.began for e in llm)
+        self._ends = sorted(e.ended - result.began for e in llm)
+        self._slots = slots
+        self._all = len(names) / len(llm)
+        self.moments = [tenth / 10 for tenth in range(int(self._ends[-1] * 10) + 1)]
+
+    def full(self, at: float) -> bool:
+        """Whether at least as many LLM requests were under way as there are slots."""
+        return bisect.bisect(self._arrivals, at) - bisect.bisect(self._ends, at) >= self._slots
+
+    def rate(self, begin: float, end: float) -> float:
+        """Return the requests/s of all classes that go with the LLM requests that ended."""
+        served = bisect.bisect(self._ends, end) - bisect.bisect(self._ends, begin)
+        return served / (end - begin) * self._all
 
 
 def _steps(offered: Offer, result: LoadResult, seconds: float) -> list[dict[str, float]]:
@@ -190,11 +206,11 @@ def measure(options: argparse.Namespace) -> None:
     began = time.monotonic()
     report.add("shape", asdict(shape), f"engines: {shape}")
     report.add("mix", asdict(mix), f"traffic: {mix}")
+    report.add("load", options.load, f"load: {options.load} times the capacity")
     with fleet(shape) as running:
         bench = Bench(running, mix)
-        rate = options.load * _knee(report, bench, shape, options)
-        report.add("rate_per_s", rate, f"each run: {rate:.2f} requests/s for {options.seconds} s")
-        runs = _pairs(bench, rate, options)
+        _ramp(report, bench, shape, options)
+        runs = _pairs(bench, 2 * shape.slots, options)
         learned = running.metrics()["scheduler"]["instances"]
     report.add("runs", [run.as_dict() for run in runs], f"{len(runs)} runs")
     latencies = {name: learned[name]["latency"] for name in learned}
@@ -207,30 +223,31 @@ def measure(options: argparse.Namespace) -> None:
         raise SystemExit("the client did not keep up in every run, so nothing is concluded")
 
 
-def _knee(report: Report, bench: Bench, shape: Shape, options: argparse.Namespace) -> float:
+def _ramp(report: Report, bench: Bench, shape: Shape, options: argparse.Namespace) -> None:
     slots, policy = 2 * shape.slots, options.baseline
-    rough = rough_capacity(bench, policy, slots)
+    rough = capacity(bench, policy, slots, seed=-1)
     knee, steps = find_knee(bench, policy, slots, rough, options.ramp_seconds)
-    figures = {"knee_per_s": knee, "rough_capacity_per_s": rough, "steps": steps}
+    figures = {"knee_per_s": knee, "capacity_before_per_s": rough, "steps": steps}
     report.add("ramp", figures, f"knee: {knee:.2f} requests/s of all classes together")
     for step in steps:
         print("  " + "  ".join(f"{name} {value:.2f}" for name, value in step.items()))
-    return knee
 
 
-def _pairs(bench: Bench, rate: float, options: argparse.Namespace) -> list[Run]:
+def _pairs(bench: Bench, slots: int, options: argparse.Namespace) -> list[Run]:
     runs = []
     for pair in range(1, options.pairs + 1):
         order = (options.baseline, options.policy)
+        # Found anew for each pair: other work on the machine may come and go.
+        rate = options.load * capacity(bench, options.baseline, slots, seed=-1 - pair)
         for policy in order if pair % 2 else order[::-1]:
             offered, result = bench.send(policy, rate=rate, seconds=options.seconds, seed=pair)
-            run = run_of(policy, pair, pair, offered, result)
+            run = run_of(policy, pair, rate, offered, result)
             runs.append(run)
             shares = "  ".join(
                 f"{name} {found.attainment:6.1%} of {found.issued}"
                 for name, found in run.outcomes.items()
             )
-            print(f"  pair {pair} {policy:12} {shares}  {run.instances}", end="")
+            print(f"  pair {pair} {policy:12} {rate:5.2f}/s {shares}  {run.instances}", end="")
             print(f"  {run.left_waiting} left when the last was due", run.reason, flush=True)
     return runs
 
