@@ -53,7 +53,7 @@ def _what(figures: dict[str, Any], baseline: str, policy: str) -> str:
     rates = sorted(run["rate_per_s"] for run in runs)
     late = [f"pair {run['pair']}, `{run['policy']}`" for run in runs if not run["valid"]]
     kept_up = (
-        f"The client did not keep up in: {'; '.join(late)}."
+        f"The client did not keep up in {'; '.join(late)}, so nothing is concluded."
         if late
         else f"The client kept up in all {len(runs)} runs."
     )
