@@ -75,21 +75,24 @@ def _what(figures: dict[str, Any], baseline: str, policy: str) -> str:
 
 def _attainment(figures: dict[str, Any], baseline: str, policy: str) -> str:
     comparison = figures["comparison"]
+    valid = all(run["valid"] for run in figures["runs"])
     lines = [
         f"| class | objective | issued under each | `{baseline}` | `{policy}` | difference | |",
         "|---|---|---:|---:|---:|---:|---|",
     ]
     for name, found in comparison.items():
         it = found["attainment"]
+        verdict = it["verdict"] if valid else "not concluded"
         lines.append(
             f"| {name} | {_OBJECTIVES[name].format(**figures['mix'])} | {found['issued_in_each']} "
             f"| {it[baseline]:.1%} | {it[policy]:.1%} | {it['mean'] * 100:+.1f} points "
-            f"({it['low'] * 100:+.1f} to {it['high'] * 100:+.1f}) | {it['verdict']} |"
+            f"({it['low'] * 100:+.1f} to {it['high'] * 100:+.1f}) | {verdict} |"
         )
     it = comparison["all"]["goodput"]
     lines.append(
         f"| goodput | requests/s within their objective | | {it[baseline]:.2f} | {it[policy]:.2f} "
-        f"| {it['mean']:+.2f} ({it['low']:+.2f} to {it['high']:+.2f}) | {it['verdict']} |"
+        f"| {it['mean']:+.2f} ({it['low']:+.2f} to {it['high']:+.2f}) "
+        f"| {it['verdict'] if valid else 'not concluded'} |"
     )
     return "\n".join(lines)
 

@@ -7,7 +7,7 @@ other way round in the next pair. The rate is set pair by pair, from what the en
 shown that they can do. Policies are switched through the management route and read back.
 Every request issued counts: one that fails, is refused or comes too late has missed.
 
-    python benchmarks/slo.py            measures (8 to 10 minutes) and writes benchmarks/results/slo.json
+    python benchmarks/slo.py            measures, and writes benchmarks/results/slo.json (9 minutes)
     python benchmarks/slo.py --page     writes docs/benchmarks/slo.md from that file
 """
 
