@@ -151,10 +151,15 @@ def _ramp(ramp: dict[str, Any]) -> str:
     ]
     lines += [
         f"| {step['offered_per_s']:.1f} | {step['answered_per_s']:.1f} "
-        f"| {step['chat_ttft_p50_ms']:,.0f} | {step['chat_attainment']:.0%} |"
+        f"| {_or_dash(step['chat_ttft_p50_ms'], ',.0f')} "
+        f"| {_or_dash(step['chat_attainment'], '.0%')} |"
         for step in ramp["steps"]
     ]
     return "\n".join(lines)
+
+
+def _or_dash(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}"
 
 
 def _learned(learned: dict[str, Any]) -> str:

@@ -120,7 +120,7 @@ def capacity(bench: Bench, policy: str, slots: int, seed: int) -> float:
 
 def find_knee(
     bench: Bench, policy: str, slots: int, rough: float, seconds: float
-) -> tuple[float, list[dict[str, float]]]:
+) -> tuple[float, list[dict[str, float | None]]]:
     """Raise the rate from a third to twice the rough capacity, and again if that was too low.
 
     Returns the knee, in requests per second of all classes together, and the ramp in steps: what
@@ -172,9 +172,9 @@ class _Busy:
         return served / (end - begin) * self._all
 
 
-def _steps(offered: Offer, result: LoadResult, seconds: float) -> list[dict[str, float]]:
+def _steps(offered: Offer, result: LoadResult, seconds: float) -> list[dict[str, float | None]]:
     width = seconds / 6
-    steps = []
+    steps: list[dict[str, float | None]] = []
     for number in range(6):
         begin, end = number * width, (number + 1) * width
 
@@ -183,13 +183,13 @@ def _steps(offered: Offer, result: LoadResult, seconds: float) -> list[dict[str,
 
         due = [e for e in result.exchanges if within(e.intended)]
         part = Offer([e.request for e in due], offered.classes)
-        chat = outcomes(part, _only(result, due))[1]["chat"]
+        chat = outcomes(part, _only(result, due))[1].get("chat") if due else None
         steps.append(
             {
                 "offered_per_s": len(due) / width,
                 "answered_per_s": sum(within(e.ended) for e in result.exchanges) / width,
-                "chat_ttft_p50_ms": chat.ttft_ms[0] if chat.ttft_ms else float("nan"),
-                "chat_attainment": chat.attainment,
+                "chat_ttft_p50_ms": chat.ttft_ms[0] if chat and chat.ttft_ms else None,
+                "chat_attainment": chat.attainment if chat and chat.issued else None,
             }
         )
     return steps
@@ -230,7 +230,8 @@ def _ramp(report: Report, bench: Bench, shape: Shape, options: argparse.Namespac
     figures = {"knee_per_s": knee, "capacity_before_per_s": rough, "steps": steps}
     report.add("ramp", figures, f"knee: {knee:.2f} requests/s of all classes together")
     for step in steps:
-        print("  " + "  ".join(f"{name} {value:.2f}" for name, value in step.items()))
+        known = ((name, value) for name, value in step.items() if value is not None)
+        print("  " + "  ".join(f"{name} {value:.2f}" for name, value in known))
 
 
 def _pairs(bench: Bench, slots: int, options: argparse.Namespace) -> list[Run]:
