@@ -112,6 +112,23 @@ class Forecast:
             useful = end - first - 0.5 * decode
         return soonest, useful
 
+    def last_chance(self, request: Request, now: float) -> tuple[float, float]:
+        """Return until when a dispatch may still meet its SLO, and when the SLO is due."""
+        slo = self.slo(request)
+        chance = due = NEVER
+        if slo is None:
+            return chance, due
+        pace = self._pace(request, now)
+        first = pace.constant + pace.per_token * self.prompt(request)
+        if slo.ttft_s is not None:
+            due = request.arrived + slo.ttft_s
+            chance = due - first
+        if slo.deadline_s is not None:
+            end = request.arrived + slo.deadline_s
+            due = min(due, end)
+            chance = min(chance, end - first - pace.step * self.output(request))
+        return chance, due
+
     def pressure(self) -> float:
         """Return waiting requests over the slots of the instances that are up."""
         waiting = sum(group.waiting for group in self._fleet.groups.values())

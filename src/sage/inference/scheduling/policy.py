@@ -71,6 +71,14 @@ class View(Protocol):
         """
         ...
 
+    def last_chance(self, request: Request, now: float) -> tuple[float, float]:
+        """Return until when a dispatch may still meet its SLO, and when the SLO is due.
+
+        The first is `latest_start` without the P95: later dispatches miss more often than not.
+        Both are infinite without an SLO.
+        """
+        ...
+
     def pressure(self) -> float:
         """Return waiting requests over the slots of the instances that are up."""
         ...

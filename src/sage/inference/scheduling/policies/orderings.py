@@ -40,6 +40,10 @@ class SlackOrder:
     Slack is deadline - now - predicted time to the first token, and ``now`` is the same for all.
     Requests with an SLO come first, those without one next, bulk last of these where ``lanes``,
     and those that have lost theirs at the end: serving them would only make others lose too.
+
+    The prediction is the cautious one, which 95% keep to. A request too late for that but not for
+    the usual time goes by the moment its SLO is due: it is more likely to make it than not, so it
+    comes before what has time, but after those who would be late in its place.
     """
 
     def __init__(self, *, lanes: bool = False) -> None:
@@ -56,8 +60,13 @@ class SlackOrder:
         latest = self._view.latest_start(request, now)
         if latest == float("inf"):
             return 1.0, float(self._lanes and is_bulk(request)), -request.priority
+        if latest < now:
+            chance, due = self._view.last_chance(request, now)
+            if chance < now:
+                return (2.0,)
+            latest = due
         # Steps keep what is learned from one moment to the next from reshuffling the queue.
-        return (0.0, latest // _STEP) if latest >= now else (2.0,)
+        return 0.0, latest // _STEP
 
 
 class TtlOrder:
