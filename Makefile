@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ONCE ?=
 
-.PHONY: run test test-vllm setup models quality bench clean
+.PHONY: run test test-vllm setup models quality bench bench-peers clean
 
 # The user's environment: the package and its local engines, prebuilt wheels only.
 $(VENV)/.local: pyproject.toml
@@ -48,6 +48,10 @@ quality: setup
 
 bench: setup models
 	$(BIN)/sage-dev bench
+
+# The gateways that benchmarks/gateway.py compares with, in an environment of their own.
+bench-peers: setup
+	$(BIN)/python benchmarks/gateway.py --install-peers
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
