@@ -50,6 +50,15 @@ class AddingLink:
         self._link.begin(status, [*headers, *self._more()])
 
     @property
+    def message(self) -> bytes | None:
+        """The whole request as it came, where its head may be known again."""
+        return self._link.message
+
+    @message.setter
+    def message(self, message: bytes | None) -> None:
+        self._link.message = message
+
+    @property
     def on_gone(self) -> Callable[[], None] | None:
         """Called when the client leaves before the response is complete."""
         return self._link.on_gone

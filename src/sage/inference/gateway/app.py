@@ -16,6 +16,7 @@ from sage.inference.gateway.backend import Hold
 from sage.inference.gateway.desk import Desk
 from sage.inference.gateway.edge import Edge
 from sage.inference.gateway.errors import ApiError
+from sage.inference.gateway.express import Express
 from sage.inference.gateway.failover import ResendBudget
 from sage.inference.gateway.instances import CareRules, Instances
 from sage.inference.gateway.keys import KeyRing
@@ -360,12 +361,18 @@ class Gateway:
 
 
 class _App:
-    """The ASGI callable: an object with an async __call__, which every server recognises."""
+    """The ASGI callable: an object with an async __call__, which every server recognises.
+
+    Attributes:
+        express: the short way, for a server that knows of it.
+    """
 
     def __init__(self, gateway: Gateway, desk: Desk, pages: Pages) -> None:
         self._gateway = gateway
         self._desk = desk
         self._pages = pages
+        self.express = Express(desk)
+        desk.express = self.express
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -23,8 +23,10 @@ class ClientLink(Protocol):
 
     Attributes:
         on_gone: called when the client leaves before the response is complete.
+        message: the whole request as it came, where its head may be known again; else None.
     """
 
+    message: bytes | None
     on_gone: Callable[[], None] | None
 
     def whole_body(self) -> bytes | None:

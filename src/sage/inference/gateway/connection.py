@@ -10,7 +10,9 @@ import httptools
 
 from sage.inference.gateway.asgi import Headers
 from sage.inference.gateway.errors import ConnectionBrokenError, MalformedResponseError
-from sage.inference.gateway.response import HIGH_WATER, UpstreamResponse
+from sage.inference.gateway.headers import understand_head
+from sage.inference.gateway.known_heads import KnownHeads
+from sage.inference.gateway.response import HIGH_WATER, ResponseHead, UpstreamResponse
 
 _HEADERS_LIMIT = 64 * 1024
 
@@ -19,16 +21,19 @@ class UpstreamConnection(asyncio.Protocol):
     """Sends one request at a time and parses what comes back.
 
     Args:
+        heads: of responses from the same engine.
         on_idle: called when a response is complete and the connection can serve another.
         on_lost: called once when the connection is gone.
     """
 
     def __init__(
         self,
+        heads: KnownHeads[ResponseHead],
         on_idle: Callable[[UpstreamConnection], None],
         on_lost: Callable[[UpstreamConnection], None],
     ) -> None:
         self.idle_since = 0.0
+        self._heads = heads
         # Asking asyncio for the running loop costs a system call; this is asked once.
         self.loop = asyncio.get_running_loop()
         self._on_idle = on_idle
@@ -108,6 +113,10 @@ class UpstreamConnection(asyncio.Protocol):
             self.abort()
             return
         response.arrivals += 1
+        first = response.arrivals == 1 and not self._bodyless
+        if first and (found := self._heads.find(data)) is not None:
+            self._understand(response, data, *found)
+            return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -117,10 +126,37 @@ class UpstreamConnection(asyncio.Protocol):
             self.abort()
             return
         if response.complete:
+            if first:
+                self._learn(response, data)
             self._finish()
         elif response.buffered > HIGH_WATER:
             self._pause()
         response.wake()
+
+    def _understand(
+        self, response: UpstreamResponse, data: bytes, known: ResponseHead, start: int
+    ) -> None:
+        """Take in a whole response whose head was parsed before."""
+        body = data[start:]
+        response.known = known
+        response.status = known.status
+        response.headers = [*known.headers, (b"content-length", b"%d" % len(body))]
+        response.feed(body)
+        response.complete = self._keep_alive = True
+        self._finish()
+        response.wake()
+
+    def _learn(self, response: UpstreamResponse, data: bytes) -> None:
+        """Know the head of this whole response again, if it leaves the connection as it was."""
+        names = [name for name, _ in response.headers]
+        if (
+            self._keep_alive
+            and not self._extra
+            and names.count(b"content-length") == 1
+            and b"transfer-encoding" not in names
+            and response.status >= 200
+        ):
+            self._heads.learn(data, understand_head(response.status, response.headers))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the response: properly if it was to last until the connection's end."""

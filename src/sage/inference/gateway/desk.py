@@ -7,15 +7,18 @@ import itertools
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from sage.inference.gateway.asgi import CLIENT_EXTENSION, Receive, Scope, Send
 from sage.inference.gateway.backend import Backend
 from sage.inference.gateway.edge import Edge
-from sage.inference.gateway.exchange import Exchange, Interruption, Outcome
+from sage.inference.gateway.exchange import Exchange, Interruption, Lane, Outcome
 from sage.inference.gateway.failover import ResendBudget
 from sage.inference.gateway.keys import KeyRing
 from sage.inference.gateway.limits import GatewayLimits
 from sage.inference.gateway.metrics import Metrics
+from sage.inference.gateway.plan import RequestPlan
+from sage.inference.gateway.reply import Reply
 from sage.inference.gateway.usage import find_usage
 from sage.inference.scheduling.decision import Decision, Reject
 from sage.inference.scheduling.request import SLO, Request
@@ -37,6 +40,13 @@ class Tally:
     rejected: int = 0
 
 
+class Learner(Protocol):
+    """Learns request heads (``Express``)."""
+
+    def learn(self, plan: RequestPlan, message: bytes) -> None:
+        """Know the head of this whole request again."""
+
+
 class Desk:
     """Keeps every open exchange, carries out the scheduler's decisions, and counts ends.
 
@@ -54,6 +64,7 @@ class Desk:
         metrics: of the requests that have ended.
         keys: that requests need.
         slo_classes: objectives of the requests that name none, by class.
+        express: learns which requests can be served without a task; None where none is.
         edge: rate limits, access log and tracing; None where none of them is configured.
         on_tick: called with the time a few times a second while there is work, and before the
             first request after a rest.
@@ -78,6 +89,7 @@ class Desk:
         self.keys = KeyRing()
         self.slo_classes: Mapping[str, SLO] = {}
         self.edge: Edge | None = None
+        self.express: Learner | None = None
         self._wake: asyncio.TimerHandle | None = None
         self.on_tick: Callable[[float], None] = lambda _: None
         self.on_attempt_failed: Callable[[Backend, float, str], None] = lambda *_: None
@@ -99,28 +111,40 @@ class Desk:
 
     def begin(self, scope: Scope, receive: Receive, send: Send) -> Exchange:
         """Open an exchange for a request that has arrived."""
+        exchange = self._new_exchange(scope, receive, send)
+        exchange.task = asyncio.current_task(self._loop)
+        extensions = scope.get("extensions")
+        if extensions and (client := extensions.get(CLIENT_EXTENSION)) is not None:
+            exchange.client = client
+            client.on_gone = exchange.gone
+        return exchange
+
+    def begin_express(self, scope: Scope, reply: Reply, lane: Lane) -> Exchange:
+        """Open an exchange for a request that has arrived whole, to be served without a task."""
+        exchange = self._new_exchange(scope, reply.receive, reply.send)
+        exchange.lane = lane
+        exchange.client = reply
+        reply.on_gone = exchange.gone
+        self.body_read(exchange)
+        return exchange
+
+    def _new_exchange(self, scope: Scope, receive: Receive, send: Send) -> Exchange:
         number = next(self._ids)
         now = self.clock()
         if self._timer is None:
             self._loop = asyncio.get_running_loop()
             self._arm()
             self.on_tick(now)
-        task = asyncio.current_task(self._loop)
-        assert task is not None
         exchange = Exchange(
             number,
             scope,
             receive,
             send,
-            task,
+            None,
             now,
             now + self.limits.body_timeout,
             f"{self._id_prefix}{number:x}".encode(),
         )
-        extensions = scope.get("extensions")
-        if extensions and (client := extensions.get(CLIENT_EXTENSION)) is not None:
-            exchange.client = client
-            client.on_gone = exchange.gone
         self._open[number] = exchange
         self.tally.received += 1
         self.budget.earn()

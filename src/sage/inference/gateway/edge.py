@@ -40,6 +40,11 @@ class Edge:
         """Whether there is anything to do."""
         return bool(self._rates or self._charges or self.access_log or self.tracing)
 
+    @property
+    def admits(self) -> bool:
+        """Whether it looks into requests before they are scheduled."""
+        return bool(self._rates or self.tracing)
+
     def set_limits(self, limits: Mapping[str, RateLimit]) -> None:
         """Let these limits hold from now on, by tenant."""
         self._rates.set(limits, self._clock())

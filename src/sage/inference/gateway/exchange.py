@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Protocol
 
 from sage.inference.gateway.asgi import ClientLink, Receive, Scope, Send
 from sage.inference.gateway.backend import Backend
+from sage.inference.gateway.plan import RequestPlan
 from sage.inference.gateway.response import UpstreamResponse
 from sage.inference.gateway.terms import NO_TERMS, Terms
 from sage.inference.scheduling.decision import Decision
@@ -32,6 +34,34 @@ class Interruption(Enum):
     ABORTED = "the instance was taken away"
 
 
+class Lane(Protocol):
+    """Serves requests without tasks (``Express``)."""
+
+    def arrived(self, exchange: Exchange, response: UpstreamResponse) -> None:
+        """Take in what came from the engine, or that nothing will."""
+
+    def interrupted(self, exchange: Exchange) -> None:
+        """Stop serving it."""
+
+
+@dataclass(slots=True, eq=False)
+class Sent:
+    """A request on its way to an engine.
+
+    Attributes:
+        backend: the engine's instance.
+        response: its answer, as far as it has come.
+        plan: of the request's head.
+        head, body: as they were sent.
+    """
+
+    backend: Backend
+    response: UpstreamResponse
+    plan: RequestPlan
+    head: bytes
+    body: bytes
+
+
 @dataclass(slots=True, eq=False)
 class Exchange:
     """A request's state.
@@ -39,7 +69,9 @@ class Exchange:
     Attributes:
         id: the scheduler's id for it.
         scope, receive, send: ASGI's, of this request.
-        task: the task that serves it; an interruption cancels it.
+        task: the task that serves it, if there is one; an interruption cancels it.
+        lane: serves it in the absence of a task, and is told of an interruption.
+        sent: what the lane has sent to an engine and waits for.
         arrived: when its head came, in seconds of the gateway's clock.
         deadline: when it is interrupted for taking too long; None means at no time.
         request_id: X-Request-ID.
@@ -76,7 +108,7 @@ class Exchange:
     scope: Scope
     receive: Receive
     send: Send
-    task: asyncio.Task[None]
+    task: asyncio.Task[None] | None
     arrived: float
     deadline: float | None
     request_id: bytes
@@ -111,6 +143,8 @@ class Exchange:
     interruption: Interruption | None = None
     watcher: asyncio.Task[None] | None = None
     client: ClientLink | None = None
+    lane: Lane | None = None
+    sent: Sent | None = None
     seen: tuple[int, float] = (0, 0.0)
     _waiter: asyncio.Future[None] | None = None
 
@@ -141,7 +175,15 @@ class Exchange:
         """Stop the request wherever it waits; nothing happens once it has ended."""
         if not self.ended and self.interruption is None:
             self.interruption = why
-            self.task.cancel()
+            if self.task is not None:
+                self.task.cancel()
+            elif self.lane is not None:
+                self.lane.interrupted(self)
+
+    def arrived_from(self, response: UpstreamResponse) -> None:
+        """Let the lane that sent it take in what came from the engine."""
+        if self.lane is not None:
+            self.lane.arrived(self, response)
 
     def watch(self) -> None:
         """Start waiting for the client to leave, once the body has been read."""

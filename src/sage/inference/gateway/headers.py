@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from sage.inference.gateway.asgi import Headers
 from sage.inference.gateway.errors import ApiError
+from sage.inference.gateway.reply import STATUS_LINES
+from sage.inference.gateway.response import ResponseHead
 from sage.inference.gateway.terms import TERM_HEADERS
 
 # Headers of one connection (RFC 9110, 7.6.1), never passed on.
@@ -101,6 +103,21 @@ def _note(head: RequestHead, name: bytes, value: bytes) -> None:
         head.api_key = value
     elif name in TERM_HEADERS:
         head.terms += ((name, value),)
+
+
+def understand_head(status: int, headers: Headers) -> ResponseHead:
+    """Return what an engine's response head means for clients."""
+    passed, streamed = response_headers(headers, status=status, request_id=b"", instance_id=b"")
+    lines = [STATUS_LINES[status]]
+    for name, value in passed[:-2]:
+        if name != b"content-length":
+            lines += (name, b": ", value, b"\r\n")
+    joined = b"".join(lines)
+    breaks = (len(lines) - 1) // 4 + 1
+    whole = joined.count(b"\n") == breaks == joined.count(b"\r")
+    plain = whole and not streamed and status < 500 and status not in (204, 304)
+    rest = [item for item in headers if item[0] != b"content-length"]
+    return ResponseHead(status, rest, joined, plain)
 
 
 def response_headers(

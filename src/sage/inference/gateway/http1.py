@@ -6,7 +6,8 @@ import asyncio
 import functools
 import logging
 from collections import deque
-from typing import Any, cast
+from collections.abc import Coroutine
+from typing import Any, Protocol, cast
 from urllib.parse import unquote_to_bytes
 
 import httptools
@@ -14,6 +15,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from sage.inference.gateway.asgi import CLIENT_EXTENSION, Headers, Scope
+from sage.inference.gateway.known_heads import KnownHeads
 from sage.inference.gateway.reply import Reply
 
 logger = logging.getLogger("sage.gateway")
@@ -26,6 +28,15 @@ _BAD_REQUEST = (
     b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n"
     b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(_NOT_HTTP), _NOT_HTTP)
 )
+
+
+class ShortWay(Protocol):
+    """An app's way to serve requests whose heads are known (``Express``)."""
+
+    plans: KnownHeads[Any]
+
+    def serve(self, reply: Reply, plan: Any, body: bytes) -> bool:
+        """Serve a request, or return False when it must be parsed and served the long way."""
 
 
 class HttpConnection(asyncio.Protocol):
@@ -61,6 +72,7 @@ class HttpConnection(asyncio.Protocol):
         self.reply: Reply | None = None
         self.writable = True
         self._app = config.loaded_app
+        self._express: ShortWay | None = getattr(config.app, "express", None)
         self._keep_alive = float(config.timeout_keep_alive)
         self._state = server_state
         self._app_state = app_state
@@ -112,6 +124,9 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse, and bound what is not a whole head yet."""
         incoming = self._incoming
+        fresh = incoming is None and not self._head_bytes and not self._busy
+        if fresh and self._express is not None and self._go_express(self._express, data):
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -122,8 +137,42 @@ class HttpConnection(asyncio.Protocol):
                 logger.warning("a request could not be taken: %s", error.__context__ or error)
             self._refuse()
             return
-        if incoming is None and self._incoming is None and not self._busy:
-            self._bound_head(len(data))
+        if incoming is None and self._incoming is None:
+            if not self._busy:
+                self._bound_head(len(data))
+            elif fresh and self.reply is not None and not self._ahead:
+                self._offer(self.reply, data)
+
+    def _go_express(self, express: ShortWay, data: bytes) -> bool:
+        """Serve a whole request with a known head without parsing it, if it can be."""
+        found = express.plans.find(data)
+        if found is None or self._closing:
+            return False
+        plan, start = found
+        reply = Reply(self, "POST", "1.1", expects=False)
+        reply.keep_alive = True
+        reply.take_whole()
+        before, self.reply = self.reply, reply
+        self._deadline = _NEVER
+        if express.serve(reply, plan, data[start:]):
+            return True
+        self.reply = before
+        return False
+
+    def _offer(self, reply: Reply, data: bytes) -> None:
+        """Show the app the bytes of a request whose head it may know again.
+
+        It came whole, in one piece and by itself, and leaves the connection as it was.
+        """
+        names = [name for name, _ in self._headers]
+        if (
+            reply.keep_alive
+            and not (self._expects or reply.more_body)
+            and names.count(b"content-length") == 1
+            and b"transfer-encoding" not in names
+            and b"upgrade" not in names
+        ):
+            reply.message = data
 
     def eof_received(self) -> None:
         """Close; nobody who has stopped sending waits for an answer here."""
@@ -216,11 +265,15 @@ class HttpConnection(asyncio.Protocol):
 
     def _serve(self, reply: Reply, scope: Scope) -> None:
         self.reply = reply
-        self._state.tasks.add(self.loop.create_task(self._run(reply, scope)))
+        self.spawn(reply, self._app(scope, reply.receive, reply.send))
 
-    async def _run(self, reply: Reply, scope: Scope) -> None:
+    def spawn(self, reply: Reply, work: Coroutine[Any, Any, None]) -> None:
+        """Let a task do the rest of a request's work."""
+        self._state.tasks.add(self.loop.create_task(self._run(reply, work)))
+
+    async def _run(self, reply: Reply, work: Coroutine[Any, Any, None]) -> None:
         try:
-            await reply.run(self._app, scope)
+            await reply.run(work)
         finally:
             task = asyncio.current_task(self.loop)
             assert task is not None

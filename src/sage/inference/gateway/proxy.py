@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import re
+from collections.abc import Awaitable
 
 from sage.errors import InferenceError, UpstreamError
 from sage.inference.gateway.asgi import Headers, send_json
 from sage.inference.gateway.backend import Backend
 from sage.inference.gateway.bodies import (
     ClientGoneError,
+    RoutingFields,
     decode_fields,
     estimate_prompt_tokens,
     prefix_hashes,
@@ -19,15 +20,14 @@ from sage.inference.gateway.bodies import (
 )
 from sage.inference.gateway.desk import Desk
 from sage.inference.gateway.errors import ApiError, ConnectFailedError, rejection
-from sage.inference.gateway.exchange import Exchange, Interruption, Outcome
-from sage.inference.gateway.headers import RequestHead, read_head, response_headers
+from sage.inference.gateway.exchange import Exchange, Interruption, Outcome, Sent
+from sage.inference.gateway.headers import response_headers
+from sage.inference.gateway.plan import RequestPlan, read_plan
 from sage.inference.gateway.response import UpstreamResponse
 from sage.inference.gateway.routes import Route
-from sage.inference.gateway.terms import read_terms
 from sage.inference.scheduling.decision import Reject
 from sage.inference.scheduling.request import Kind, Request
 
-_QUERY = re.compile(rb"[\x21-\x7e]*")
 _ELSEWHERE = (502, 503, 504)
 _LAST_WORDS = 1.0
 """Seconds a client gets to take the error that ends its interrupted request."""
@@ -39,8 +39,31 @@ class ResponseCutShortError(InferenceError):
 
 async def serve(desk: Desk, exchange: Exchange, route: Route) -> None:
     """Serve one inference request to its end, whatever that is; it is counted exactly once."""
+    await _counted(desk, exchange, _forward(desk, exchange, route))
+
+
+async def carry_on(
+    desk: Desk, exchange: Exchange, plan: RequestPlan, body: bytes, sent: Sent | None
+) -> None:
+    """Serve a request to its end that was begun without a task.
+
+    Args:
+        desk: where it stands.
+        exchange: it, submitted to the scheduler.
+        plan: of its head.
+        body: whole.
+        sent: the attempt it waits for; None when it has not been sent.
+    """
+    exchange.task = asyncio.current_task()
+    assert exchange.task is not None
+    if exchange.interruption is not None:
+        exchange.task.cancel()
+    await _counted(desk, exchange, _pass_on(desk, exchange, plan, body, sent))
+
+
+async def _counted(desk: Desk, exchange: Exchange, work: Awaitable[None]) -> None:
     try:
-        await _serve(desk, exchange, route)
+        await _answered(desk, exchange, work)
     except asyncio.CancelledError:
         why = exchange.interruption
         if why is Interruption.STALLED and exchange.backend is not None:
@@ -48,7 +71,8 @@ async def serve(desk: Desk, exchange: Exchange, route: Route) -> None:
         desk.settle(exchange, _outcome(exchange, why))
         if why is None:
             raise
-        exchange.task.uncancel()
+        if exchange.task is not None:
+            exchange.task.uncancel()
         await _last_words(exchange, why)
     finally:
         # An outcome that is not fixed by now means an unforeseen error, which goes on its way.
@@ -62,9 +86,9 @@ def _outcome(exchange: Exchange, why: Interruption | None) -> Outcome:
     return Outcome.REJECTED if exchange.reading else Outcome.FAILED
 
 
-async def _serve(desk: Desk, exchange: Exchange, route: Route) -> None:
+async def _answered(desk: Desk, exchange: Exchange, work: Awaitable[None]) -> None:
     try:
-        await _forward(desk, exchange, route)
+        await work
     except ClientGoneError:
         desk.settle(exchange, Outcome.CANCELLED)
     except ApiError as error:
@@ -79,13 +103,9 @@ async def _serve(desk: Desk, exchange: Exchange, route: Route) -> None:
 
 
 async def _forward(desk: Desk, exchange: Exchange, route: Route) -> None:
-    scope = exchange.scope
-    head = read_head(scope["headers"])
-    if desk.keys.guarded:
-        exchange.tenant = desk.keys.tenant(head.key)
-        head.drop_keys()
-    if head.terms:
-        exchange.terms = read_terms(head.terms)
+    plan = read_plan(route, exchange.scope, desk.keys)
+    head = plan.head
+    exchange.tenant, exchange.terms = plan.tenant, plan.terms
     limit = desk.limits.max_body_bytes
     if head.content_length is not None and head.content_length > limit:
         raise too_large(limit)
@@ -95,13 +115,28 @@ async def _forward(desk: Desk, exchange: Exchange, route: Route) -> None:
     body = None if client is None else client.whole_body()
     if body is None:
         body = await read_body(exchange.receive, limit)
+    elif desk.express is not None and client is not None and client.message is not None:
+        desk.express.learn(plan, client.message)
     desk.body_read(exchange)
     fields = decode_fields(body)
-    model, kind = _model_and_kind(desk, route, fields.model)
-    exchange.model, exchange.kind = model, kind
+    exchange.model, exchange.kind = _model_and_kind(desk, route, fields.model)
     if desk.edge is not None:
         desk.edge.admit(exchange, head, estimate_prompt_tokens(body), fields.most_tokens)
-    terms = exchange.terms
+    submit(desk, exchange, fields, body)
+    await _pass_on(desk, exchange, plan, body, None)
+
+
+def submit(desk: Desk, exchange: Exchange, fields: RoutingFields, body: bytes) -> None:
+    """Hand a request to the scheduler.
+
+    Args:
+        desk: where it stands.
+        exchange: it, with its model, kind, tenant and terms.
+        fields: of its body.
+        body: whole.
+    """
+    terms, kind = exchange.terms, exchange.kind
+    assert kind is not None
     cls = terms.cls or kind.value
     exchange.slo = terms.slo or desk.slo_classes.get(cls)
     desk.submit(
@@ -109,7 +144,7 @@ async def _forward(desk: Desk, exchange: Exchange, route: Route) -> None:
         Request(
             exchange.id,
             kind,
-            model,
+            exchange.model,
             desk.clock(),
             estimate_prompt_tokens(body),
             fields.most_tokens,
@@ -121,7 +156,12 @@ async def _forward(desk: Desk, exchange: Exchange, route: Route) -> None:
             fields.stream is True,
         ),
     )
-    response = await _reach(desk, exchange, _target(route, scope["query_string"]), head, body)
+
+
+async def _pass_on(
+    desk: Desk, exchange: Exchange, plan: RequestPlan, body: bytes, sent: Sent | None
+) -> None:
+    response = await _reach(desk, exchange, plan, body, sent)
     await _relay(desk, exchange, response)
 
 
@@ -145,35 +185,29 @@ def _model_and_kind(desk: Desk, route: Route, model: str | None) -> tuple[str, K
     )
 
 
-def _target(route: Route, query: bytes) -> bytes:
-    if not query:
-        return route.target
-    if not _QUERY.fullmatch(query):
-        raise ApiError(400, "the query string holds characters that a URL cannot")
-    return b"%b?%b" % (route.target, query)
+def note_dispatch(desk: Desk, exchange: Exchange, backend: Backend) -> None:
+    """Note which instance a request goes to now."""
+    backend.served = True
+    if not exchange.dispatched_at:
+        exchange.dispatched_at = desk.clock()
+    exchange.instance_id = backend.id
+    exchange.tried.append(backend.id)
 
 
 async def _reach(
-    desk: Desk, exchange: Exchange, target: bytes, head: RequestHead, body: bytes
+    desk: Desk, exchange: Exchange, plan: RequestPlan, body: bytes, sent: Sent | None
 ) -> UpstreamResponse:
     """Return the response of the first instance that can be reached."""
     while True:
-        decision = exchange.take_decision() or await exchange.decided()
-        if isinstance(decision, Reject):
-            raise rejection(decision, exchange.causes)
-        backend = desk.backends[decision.instance_id]
-        backend.served = True
-        if not exchange.dispatched_at:
-            exchange.dispatched_at = desk.clock()
-        exchange.instance_id = backend.id
-        exchange.tried.append(backend.id)
+        if sent is None:
+            backend = await _next_instance(desk, exchange)
+            attempt = _attempt(backend, exchange, plan, body)
+        else:
+            backend = sent.backend
+            attempt = backend.upstream.answered(sent.response, sent.head, sent.body)
+            sent = None
         try:
-            if backend.bus is not None:
-                response = await backend.bus.request(exchange, target, head, body)
-            else:
-                sent = with_priority(body, exchange.terms.priority) if backend.priorities else body
-                request = backend.request_head(target, head, exchange.request_id, len(sent))
-                response = await backend.upstream.request(request, sent)
+            response = await attempt
         except ConnectFailedError as error:
             exchange.causes.append(f"{backend.id}: {error}")
             _attempt_failed(desk, exchange, backend, str(error))
@@ -186,6 +220,25 @@ async def _reach(
             if _accepted(desk, exchange, backend, response):
                 exchange.backend, exchange.response = backend, response
                 return response
+
+
+async def _next_instance(desk: Desk, exchange: Exchange) -> Backend:
+    decision = exchange.take_decision() or await exchange.decided()
+    if isinstance(decision, Reject):
+        raise rejection(decision, exchange.causes)
+    backend = desk.backends[decision.instance_id]
+    note_dispatch(desk, exchange, backend)
+    return backend
+
+
+async def _attempt(
+    backend: Backend, exchange: Exchange, plan: RequestPlan, body: bytes
+) -> UpstreamResponse:
+    if backend.bus is not None:
+        return await backend.bus.request(exchange, plan.target, plan.head, body)
+    sent = with_priority(body, exchange.terms.priority) if backend.priorities else body
+    head = backend.request_head(plan.target, plan.head, exchange.request_id, len(sent))
+    return await backend.upstream.request(head, sent)
 
 
 def _accepted(desk: Desk, exchange: Exchange, backend: Backend, response: UpstreamResponse) -> bool:

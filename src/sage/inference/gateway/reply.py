@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import http
 import logging
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
 
-from sage.inference.gateway.asgi import ASGIApp, Headers, Message, Scope
+from sage.inference.gateway.asgi import Headers, Message
 
 logger = logging.getLogger("sage.gateway")
 
 _HIGH_WATER = 64 * 1024
 _JOIN = 16 * 1024
 _PHRASES = {status.value: status.phrase for status in http.HTTPStatus}
-_STATUS_LINES = {
+STATUS_LINES = {
     code: f"HTTP/1.1 {code} {_PHRASES.get(code, '')}\r\n".encode() for code in range(100, 600)
 }
+"""By status."""
+
 _CHUNKED = (b"transfer-encoding", b": ", b"chunked", b"\r\n")
 _CLOSE = (b"connection", b": ", b"close", b"\r\n")
 _BROKEN = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
@@ -45,6 +47,9 @@ class Line(Protocol):
     def replied(self, reply: Reply) -> None:
         """Take note that the response is complete."""
 
+    def spawn(self, reply: Reply, work: Coroutine[Any, Any, None]) -> None:
+        """Let a task do the rest of a request's work."""
+
 
 class Reply:
     """Takes a request's body in and writes its response; both as ASGI and without its dicts.
@@ -64,6 +69,8 @@ class Reply:
         more_body: whether the rest of the request is yet to come.
         keep_alive: whether the connection serves another request after this one.
         on_gone: called when the client leaves before the response is complete.
+        message: the whole request as it came, when it came in one piece and its head may be
+            known again; else None.
     """
 
     __slots__ = (
@@ -83,6 +90,7 @@ class Reply:
         "complete",
         "gone",
         "keep_alive",
+        "message",
         "more_body",
         "on_gone",
     )
@@ -92,6 +100,7 @@ class Reply:
         self.complete = self.gone = False
         self.more_body = True
         self.on_gone: Callable[[], None] | None = None
+        self.message: bytes | None = None
         self._line = line
         self._transport = line.transport
         self._expects = expects
@@ -106,31 +115,42 @@ class Reply:
         self._left: int | None = None
         self._head = b""
 
-    async def run(self, app: ASGIApp, scope: Scope) -> None:
-        """Let the app answer, and answer for it when it fails to."""
+    async def run(self, work: Awaitable[None]) -> None:
+        """Wait for who answers, and answer in its place when it fails to."""
         try:
-            await app(scope, self.receive, self.send)
+            await work
         except asyncio.CancelledError:
-            if not (self.complete or self.gone):
-                self._give_up()
+            self.give_up()
             raise
         except Exception:
             if not self.gone:
                 logger.exception("a request's handler failed")
-                self._give_up()
+                self.give_up()
         else:
             if not (self.complete or self.gone):
                 logger.error("a request's handler returned without completing its response")
-                self._give_up()
+                self.give_up()
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
+        """End a response that cannot be completed: with a 500, if it was not begun."""
+        if self.complete or self.gone:
+            return
         if self._started:
             self.abort()
         else:
             self.begin(500, _BROKEN)
             self.finish(b"Internal Server Error")
 
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let a task go on with the request."""
+        self._line.spawn(self, work)
+
     # The connection's side
+
+    def take_whole(self) -> None:
+        """The body came whole, with the head, and was handed over with it."""
+        self.more_body = False
+        self._taken = True
 
     def feed(self, data: bytes) -> None:
         """Take in a piece of the body; dropped once the response is complete."""
@@ -222,7 +242,7 @@ class Reply:
         """
         if self._started:
             raise RuntimeError("a response was begun twice")
-        parts = [_STATUS_LINES[status]]
+        parts = [STATUS_LINES[status]]
         for name, value in headers:
             if name == b"connection":
                 self.keep_alive = self.keep_alive and b"close" not in value.lower()
@@ -274,12 +294,29 @@ class Reply:
             if self._left:
                 raise RuntimeError(f"a response ended {self._left} bytes before its length")
             self._put(data)
+        self._completed()
+
+    def _completed(self) -> None:
         self.complete = True
         self.on_gone = None
         self._parts.clear()
         if self._waiter is not None:
             self._wake()
         self._line.replied(self)
+
+    def respond(self, head: bytes, body: bytes) -> None:
+        """Write a whole response.
+
+        Args:
+            head: status line and headers, with the body's length, without the empty line.
+            body: as long as the head says.
+        """
+        self._started = True
+        if not self.keep_alive:
+            head += b"connection: close\r\n"
+        self._head = head + b"\r\n"
+        self._put(body)
+        self._completed()
 
     def flush(self) -> None:
         """Let the head leave now, if it has not."""

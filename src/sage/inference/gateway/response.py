@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from sage.errors import UpstreamError
@@ -20,6 +21,23 @@ class _Source(Protocol):
     def resume(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
+    """A response's head as it was understood.
+
+    Attributes:
+        status: HTTP status.
+        headers: names in lower case, in the order they came, without the length.
+        lines: status line and headers as a client gets them, but for the length.
+        plain: whether a client gets the body behind ``lines`` and its length as it came.
+    """
+
+    status: int
+    headers: Headers
+    lines: bytes
+    plain: bool
+
+
 class UpstreamResponse:
     """Filled by the connection, read by one reader.
 
@@ -30,6 +48,9 @@ class UpstreamResponse:
         arrivals: how often bytes have come; 0 means that the engine has not begun to answer.
         buffered: bytes of the body that have arrived and not been read.
         passed: the piece of the body that ``pump`` passed on last.
+        known: what was made of the same head before; None when it was parsed.
+        sent_at: when the request was sent, in seconds of the connection pool's clock.
+        listener: called when something has come, in place of whoever waits.
     """
 
     __slots__ = (
@@ -43,7 +64,10 @@ class UpstreamResponse:
         "buffered",
         "complete",
         "headers",
+        "known",
+        "listener",
         "passed",
+        "sent_at",
         "status",
     )
 
@@ -54,12 +78,20 @@ class UpstreamResponse:
         self.arrivals = 0
         self.buffered = 0
         self.passed = b""
+        self.known: ResponseHead | None = None
+        self.sent_at = 0.0
+        self.listener: Callable[[UpstreamResponse], None] | None = None
         self._source = source
         self._full = False
         self._sink: Callable[[bytes], bool] | None = None
         self._chunks: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
         self._error: UpstreamError | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended early."""
+        return self._error is not None
 
     async def head(self) -> None:
         """Wait until status and headers are there.
@@ -150,6 +182,9 @@ class UpstreamResponse:
 
     def wake(self) -> None:
         """Let the reader look at what has come, or pass it on."""
+        if self.listener is not None:
+            self.listener(self)
+            return
         sink = self._sink
         if sink is not None and not self.complete and self._chunks and self._error is None:
             self.passed = self.take()

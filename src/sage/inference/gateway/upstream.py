@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from sage.inference.gateway.connection import UpstreamConnection
 from sage.inference.gateway.errors import ConnectionBrokenError
-from sage.inference.gateway.response import UpstreamResponse
+from sage.inference.gateway.known_heads import KnownHeads
+from sage.inference.gateway.response import ResponseHead, UpstreamResponse
 from sage.inference.gateway.target import Target, dial
 
 _STALE_WINDOW = 1.0
@@ -52,6 +53,7 @@ class Upstream:
         self._idle: list[UpstreamConnection] = []
         self._open: set[UpstreamConnection] = set()
         self._retired = False
+        self._heads: KnownHeads[ResponseHead] = KnownHeads()
 
     @property
     def idle(self) -> int:
@@ -78,20 +80,42 @@ class Upstream:
             ConnectionBrokenError: the connection ended before the head.
             MalformedResponseError: what came is not HTTP/1.1.
         """
+        response = self.send_now(head, body, bodyless=bodyless)
+        if response is not None:
+            return await self.answered(response, head, body, bodyless=bodyless)
+        return await self._request_afresh(head, body, bodyless)
+
+    def send_now(
+        self, head: bytes, body: bytes, *, bodyless: bool = False
+    ) -> UpstreamResponse | None:
+        """Send a request over an idle connection; None, and nothing done, when there is none."""
         connection = self._reuse()
-        if connection is not None:
-            sent = self._clock()
-            response = connection.send(head, body, bodyless=bodyless)
-            try:
-                await response.head()
-            except ConnectionBrokenError:
-                if response.arrivals or self._clock() - sent > _STALE_WINDOW:
-                    raise
-            except BaseException:
-                connection.abort()
+        if connection is None:
+            return None
+        response = connection.send(head, body, bodyless=bodyless)
+        response.sent_at = self._clock()
+        return response
+
+    async def answered(
+        self, response: UpstreamResponse, head: bytes, body: bytes, *, bodyless: bool = False
+    ) -> UpstreamResponse:
+        """Return the response to what ``send_now`` has sent, once its head has come.
+
+        Raises as ``request`` does.
+        """
+        try:
+            await response.head()
+        except ConnectionBrokenError:
+            if response.arrivals or self._clock() - response.sent_at > _STALE_WINDOW:
                 raise
-            else:
-                return response
+        except BaseException:
+            response.abort()
+            raise
+        else:
+            return response
+        return await self._request_afresh(head, body, bodyless)
+
+    async def _request_afresh(self, head: bytes, body: bytes, bodyless: bool) -> UpstreamResponse:
         connection = await self._connect()
         response = connection.send(head, body, bodyless=bodyless)
         try:
@@ -135,7 +159,7 @@ class Upstream:
     async def _connect(self) -> UpstreamConnection:
         connection = await dial(
             self.target,
-            lambda: UpstreamConnection(self._released, self._lost),
+            lambda: UpstreamConnection(self._heads, self._released, self._lost),
             self._connect_timeout,
             self._tls,
         )
