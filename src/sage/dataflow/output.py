@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sage.dataflow.channel import Channel
+from sage.dataflow.control import ControlItem
 from sage.dataflow.keys import partition
 from sage.errors import OperatorError
 
@@ -66,11 +67,23 @@ class Output:
         if self._only.hungry or len(self._open) >= self._batch_size:
             self._only.flush(self._open)
 
+    def control(self, item: ControlItem) -> None:
+        """Send a control item to every replica of every consuming stage, behind the records.
+
+        Raises:
+            ChannelClosed: the job was stopped.
+        """
+        if self._only is not None and self._open:
+            self._only.flush(self._open)
+        for channels in self._targets:
+            for channel in channels:
+                channel.control(item, self)
+
     def finish(self) -> None:
         """Say that no more will come."""
         for channels in self._targets:
             for channel in channels:
-                channel.finish()
+                channel.finish(self)
 
 
 def split_by_key(

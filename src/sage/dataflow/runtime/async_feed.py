@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from sage.dataflow.asynchronous import InFlight
 from sage.dataflow.channel import Channel, ChannelClosed, EndOfStream
+from sage.dataflow.control import ControlItem
 from sage.dataflow.loop import RecordFailedError
 from sage.dataflow.output import Output
 from sage.dataflow.stage import StageReplica
@@ -19,10 +21,14 @@ class AsyncFeed:
         replica: a stage whose first operator is a coroutine function.
         channel: where its records come from.
         output: where what it emits goes.
+        consumer: the replica's number among those that take from the channel.
     """
 
-    def __init__(self, replica: StageReplica, channel: Channel, output: Output) -> None:
+    def __init__(
+        self, replica: StageReplica, channel: Channel, output: Output, consumer: int = 0
+    ) -> None:
         self._replica = replica
+        self._consumer = consumer
         self._channel = channel
         self._output = output
 
@@ -58,21 +64,44 @@ class AsyncFeed:
             raise ChannelClosed
         try:
             while in_flight.room > 0:
-                records = self._channel.take_now(in_flight.room, ready)
-                if not records:
+                records = self._channel.take_now(in_flight.room, ready, self._consumer)
+                if isinstance(records, ControlItem):
+                    in_flight.control(records)
+                elif records:
+                    in_flight.begin(records)
+                else:
                     return True
-                in_flight.begin(records)
         except EndOfStream:
             return False
         self._channel.pass_on(ready)
         return True
 
     async def _emit(self, in_flight: InFlight) -> None:
-        try:
-            emitted = self._replica.after_head(in_flight.collect())
-        except RecordFailedError as failure:
-            await asyncio.to_thread(self._output.put, failure.done)
-            raise
+        """Emit what is done, and the control items before which everything is."""
+        while True:
+            try:
+                emitted = self._replica.after_head(in_flight.collect())
+            except RecordFailedError as failure:
+                await asyncio.to_thread(self._output.put, failure.done)
+                raise
+            item = in_flight.passed()
+            if item is not None:
+                emitted = emitted + self._replica.act(item)
+            await self._put(emitted)
+            await self._send_control()
+            if item is None:
+                return
+            if self._replica.forwards(item):
+                self._output.control(item)
+
+    async def _send_control(self) -> None:
+        if self._replica.sends_control:
+            emitted, items = self._replica.originated()
+            await self._put(emitted)
+            for item in items:
+                self._output.control(item)
+
+    async def _put(self, emitted: list[Any]) -> None:
         if self._output.full:
             # Waiting for room must not keep the records in flight from going on.
             await asyncio.to_thread(self._output.put, emitted)

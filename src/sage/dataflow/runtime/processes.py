@@ -10,6 +10,7 @@ from multiprocessing import Pipe, spawn
 from multiprocessing.connection import Connection
 from typing import Any
 
+from sage.dataflow.control import ControlItem
 from sage.dataflow.guard import JobServices
 from sage.dataflow.loop import RecordFailedError
 from sage.dataflow.plan import Stage
@@ -105,6 +106,14 @@ class ProcessStageReplica(StageReplica):
             OperatorError: an operator raised, or the process died.
         """
         return self._call("fire", now)
+
+    def act(self, item: ControlItem) -> list[Any]:
+        """Take a control item through the operators; return what leaves the stage before it.
+
+        Raises:
+            OperatorError: an operator raised, or the process died.
+        """
+        return self._call("act", item)
 
     def close(self) -> None:
         """Close the operators and end the process.

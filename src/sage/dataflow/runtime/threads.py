@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sage.dataflow.channel import Channel, ChannelClosed, EndOfStream
+from sage.dataflow.control import ControlItem
 from sage.dataflow.config import EnvironmentConfig
 from sage.dataflow.guard import JobServices
 from sage.dataflow.interrupts import interrupts_deferred
@@ -153,24 +154,29 @@ class ThreadRuntime:
             channels = self._channels[replica.stage.id]
             channel = channels[index % len(channels)]
             if replica.is_async:
-                replica.run(AsyncFeed(replica, channel, output).run())
+                consumer = index // len(channels)
+                replica.run(AsyncFeed(replica, channel, output, consumer).run())
             else:
-                self._feed_from_channel(replica, channel, output)
+                self._feed_from_channel(replica, channel, output, index // len(channels))
         elif replica.source.eager:
             self._feed_from_collection(replica, output)
         else:
             self._feed_from_pulls(replica, output)
 
-    def _feed_from_channel(self, replica: StageReplica, channel: Channel, output: Output) -> None:
+    def _feed_from_channel(
+        self, replica: StageReplica, channel: Channel, output: Output, consumer: int
+    ) -> None:
         pacer = Pacer(self._config.batch_size)
         while True:
             due = replica.next_timer()
             timeout = None if due is None else max(due - self._clock(), 0.0)
             try:
-                records = channel.take(pacer.limit, timeout)
+                records = channel.take(pacer.limit, timeout, consumer)
             except EndOfStream:
                 return
-            if records:
+            if isinstance(records, ControlItem):
+                self._control(replica, records, output)
+            elif records:
                 self._process(replica, records, output, pacer)
             self._wake(replica, output)
 
@@ -201,6 +207,20 @@ class ThreadRuntime:
         due = replica.next_timer()
         if due is not None and due <= self._clock():
             output.put(replica.fire(self._clock()))
+            self._send_control(replica, output)
+
+    def _control(self, replica: StageReplica, item: ControlItem, output: Output) -> None:
+        output.put(replica.act(item))
+        if replica.forwards(item):
+            output.control(item)
+        self._send_control(replica, output)
+
+    def _send_control(self, replica: StageReplica, output: Output) -> None:
+        if replica.sends_control:
+            emitted, items = replica.originated()
+            output.put(emitted)
+            for item in items:
+                output.control(item)
 
     def _process(
         self, replica: StageReplica, records: Sequence[Any], output: Output, pacer: Pacer
@@ -213,6 +233,7 @@ class ThreadRuntime:
             raise
         pacer.worked(len(records), self._clock() - start)
         output.put(emitted)
+        self._send_control(replica, output)
 
 
 def make_channels(plan: Plan, stage: Stage, capacity: int) -> list[Channel]:
