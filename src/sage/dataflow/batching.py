@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from sage.dataflow.checks import check_count
-from sage.dataflow.lifecycle import Timed
+from sage.dataflow.guard import JobServices
+from sage.dataflow.lifecycle import Bound, Timed
+from sage.dataflow.meter import Meter
 from sage.errors import ConfigError
 
 CHARACTERS_PER_TOKEN = 4
@@ -27,7 +29,7 @@ def estimate_tokens(record: Any) -> int:
     return max(1, -(-len(record) // CHARACTERS_PER_TOKEN))
 
 
-class Batcher(Timed):
+class Batcher(Timed, Bound):
     """Emits lists of records.
 
     A list is emitted when it is full, when the next record's tokens would not fit, when its first
@@ -38,7 +40,7 @@ class Batcher(Timed):
         timeout: seconds that the first record of a list waits at most; None waits for a full one.
         max_tokens: most tokens of a list; a record with more makes a list of its own.
         tokens: counts the tokens of a record.
-        clock: seconds, the same as the runtime's.
+        clock: seconds, until the job's is given.
     """
 
     def __init__(
@@ -60,6 +62,10 @@ class Batcher(Timed):
         self._clock = clock
         self._held: list[Any] = []
         self._held_tokens = 0
+
+    def bind(self, services: JobServices, meter: Meter) -> None:  # noqa: ARG002 - counts nothing
+        """Go by the job's clock."""
+        self._clock = services.clock
 
     def execute(self, record: Any) -> list[list[Any]] | None:
         """Hold a record; return the lists that are complete thereby."""

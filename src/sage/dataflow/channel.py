@@ -107,7 +107,9 @@ class Channel:
             ChannelClosed: the job was stopped.
         """
         with self._lock:
-            return self._pop_share(limit, consumer) if self._await_records(timeout, consumer) else []
+            if not self._await_records(timeout, consumer):
+                return []
+            return self._pop_share(limit, consumer)
 
     def take_now(
         self, limit: int, ready: Callable[[], None], consumer: int = 0

@@ -9,6 +9,7 @@ from sage.dataflow.blueprint import Blueprint, class_options, split_arguments
 from sage.dataflow.build import build_replicas
 from sage.dataflow.config import EnvironmentConfig
 from sage.dataflow.dead_letters import DeadLetter, DeadLetters
+from sage.dataflow.event_time import WatermarkSource
 from sage.dataflow.graph import Graph, Kind, Node
 from sage.dataflow.guard import JobServices
 from sage.dataflow.job import JobHandle, Runtime
@@ -29,14 +30,24 @@ class LocalEnvironment:
     Args:
         name: for logs and the summary.
         config: keys of `EnvironmentConfig`.
+        clock: seconds since the epoch that timers, processing-time windows and batch timeouts go
+            by, for tests: with workers "inline", jobs are then the same in every run. By default
+            the machine's, without its jumps.
 
     Raises:
         UnknownKeyError: a key of ``config`` does not exist.
         ConfigError: a value is wrong.
     """
 
-    def __init__(self, name: str = "pipeline", config: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "pipeline",
+        config: Mapping[str, Any] | None = None,
+        *,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
         self.name = name
+        self._clock = clock
         self.config = EnvironmentConfig.from_mapping(config)
         self.last_job: JobHandle | None = None
         self._graph = Graph()
@@ -158,6 +169,14 @@ class LocalEnvironment:
             workers=self._workers(kind, blueprint, merged.workers),
         )
 
+    def has_event_time(self, node: Node) -> bool:
+        """Say whether watermarks reach what reads an operator, along every way."""
+        given = node.blueprint.given
+        if isinstance(given, type) and issubclass(given, WatermarkSource):
+            return True
+        inputs = [self._graph.nodes[input_] for input_ in node.inputs]
+        return bool(inputs) and all(self.has_event_time(input_) for input_ in inputs)
+
     def _workers(self, kind: Kind, blueprint: Blueprint, asked: Workers | None) -> Workers:
         """Say where an operator's replicas live."""
         # A sink in this process can gather what the caller reads after the run.
@@ -207,9 +226,17 @@ class LocalEnvironment:
             )
         return Stream(self, node)
 
+    def _services(self) -> JobServices:
+        letters = DeadLetters(self._dead_letter_sink)
+        if self._clock is None:
+            return JobServices(letters)
+        return JobServices(
+            letters, clock=self._clock, wall_clock=self._clock, clock_offset=0.0, injected=True
+        )
+
     def _prepare(self, profile: bool) -> JobHandle:
         plan = make_plan(self._graph)
-        services = JobServices(DeadLetters(self._dead_letter_sink))
+        services = self._services()
         replicas = build_replicas(plan, services, profile=profile)
         inline = self.config.workers is Workers.INLINE
         runtime: Runtime = (InlineRuntime if inline else ThreadRuntime)(

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sage.dataflow.blueprint import split_arguments
 from sage.dataflow.context import RuntimeContext
+from sage.dataflow.event_time import TimestampFunction
 from sage.dataflow.graph import Kind
 from sage.dataflow.lifecycle import Wrapper
+from sage.dataflow.windowed import EventTimeOptions, LateChoice, WindowedStream
+from sage.dataflow.windows import Windows
 from sage.errors import ConfigError, GraphError
 
 if TYPE_CHECKING:
@@ -61,6 +64,46 @@ class KeyedStream:
         wrap = partial(Reducer, emit=emit)
         kwargs.setdefault("name", self._pairs.environment.free_name("reduce"))
         return self._add(Kind.FLATMAP, function, args, kwargs, wrap)
+
+    def window(
+        self,
+        windows: Windows,
+        *,
+        timestamp: TimestampFunction | None = None,
+        out_of_orderness: float | None = None,
+        allowed_lateness: float = 0.0,
+        late: LateChoice = "dead_letter",
+    ) -> WindowedStream:
+        """Divide the records of each key into windows of time.
+
+        In event time a window emits when the watermark passes its end: the latest timestamp that
+        was seen, less ``out_of_orderness``. In processing time it emits by the clock. Whatever is
+        open when the input ends is emitted then.
+
+        Args:
+            windows: `TumblingWindows`, `SlidingWindows` or `SessionWindows`.
+            timestamp: returns a record's time, a number in any unit; None for processing time, in
+                seconds since the epoch.
+            out_of_orderness: how much earlier than the latest record another one may be and still
+                be waited for, in the timestamps' unit; by default 0. Not where the stream has
+                watermarks already, from `Stream.event_time` or windows.
+            allowed_lateness: how long after its end a window is kept, in the timestamps' unit; a
+                record that comes until then makes it emit again, with the next ``revision``.
+            late: what becomes of records that come later still. They are counted (``late`` among
+                the operator's metrics), and "dead_letter" hands them to the job's dead letters,
+                "stream" emits them in `WindowedStream.late`, "drop" does nothing more.
+
+        Raises:
+            ConfigError: a value is wrong.
+        """
+        return WindowedStream(
+            self._pairs.environment,
+            self._pairs.nodes,
+            windows,
+            EventTimeOptions(timestamp, out_of_orderness),
+            allowed_lateness=allowed_lateness,
+            late=late,
+        )
 
     def _add(
         self,

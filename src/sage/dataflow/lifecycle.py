@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 def is_operator(target: object) -> bool:
     """Say whether an object is an operator, as against a plain callable or an iterable."""
+    if isinstance(target, Function) or (inspect.isclass(target) and issubclass(target, Function)):
+        return True
     return any(callable(getattr(target, name, None)) for name in ("execute", "map1"))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from sage.dataflow.context import RuntimeContext
-from sage.dataflow.control import Controlled, ControlItem, ControlSource
+from sage.dataflow.control import ControlItem, Controlled, ControlSource
 from sage.dataflow.graph import Kind, Node
 from sage.dataflow.guard import Guard, JobServices
 from sage.dataflow.lifecycle import (

@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from sage.dataflow.asynchronous import work
-from sage.dataflow.control import Controlled, ControlItem, ControlSource
+from sage.dataflow.control import ControlItem, Controlled, ControlSource
 from sage.dataflow.graph import Kind
 from sage.dataflow.lifecycle import Timed
 from sage.dataflow.loop import RecordFailedError, RecordLoop

@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING, Any, Self
 from sage.dataflow.batching import Batcher, estimate_tokens
 from sage.dataflow.blueprint import Blueprint, split_arguments
 from sage.dataflow.connected import ConnectedStreams, Tag
+from sage.dataflow.event_time import (
+    TimestampFunction,
+    WatermarkSource,
+    check_delay,
+    check_timestamp_function,
+)
 from sage.dataflow.graph import Kind, Node
 from sage.dataflow.keyed import KeyedStream
 from sage.dataflow.splitting import SplitStream
@@ -79,6 +85,28 @@ class Stream:
         arguments = {"size": size, "timeout": timeout, "max_tokens": max_tokens, "tokens": tokens}
         Batcher(**arguments)  # type: ignore[arg-type]  # wrong values fail here, not in a replica
         return self._add(Kind.FLATMAP, Batcher, (), {**arguments, **HERE, **options})
+
+    def event_time(
+        self, timestamp: TimestampFunction, out_of_orderness: float = 0.0, **options: Any
+    ) -> Self:
+        """Tell the windows further down how far time has gone on; the records stay as they are.
+
+        For streams that come together: after a union the watermark is the earliest of its inputs'.
+        A single stream needs no more than ``window(timestamp=…)``. An operator that holds records
+        back (``batch``) belongs before this one.
+
+        Args:
+            timestamp: returns a record's time, a number in any unit.
+            out_of_orderness: how much earlier than the latest record another one may be and still
+                be waited for, in the timestamps' unit.
+            options: the operator's options.
+        """
+        check_timestamp_function(timestamp)
+        check_delay("out_of_orderness", out_of_orderness)
+        options.setdefault("name", self.environment.free_name("event_time"))
+        options.setdefault("parallelism", self.nodes[0].parallelism)
+        arguments = {"timestamp": timestamp, "out_of_orderness": out_of_orderness}
+        return self._add(Kind.MAP, WatermarkSource, (), {**arguments, **HERE, **options})
 
     def keyby(self, function: Any, *args: Any, **kwargs: Any) -> KeyedStream:
         """Give each record the key that the function returns; see `sage.dataflow.keys`."""

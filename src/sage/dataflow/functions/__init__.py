@@ -1,5 +1,6 @@
 """The classes that users' operators derive from."""
 
+from sage.dataflow.functions.aggregate import AggregateFunction
 from sage.dataflow.functions.base import Function
 from sage.dataflow.functions.edges import BatchFunction, SinkFunction, SourceFunction
 from sage.dataflow.functions.transform import (
@@ -12,6 +13,7 @@ from sage.dataflow.functions.transform import (
 )
 
 __all__ = [
+    "AggregateFunction",
     "BatchFunction",
     "CoMapFunction",
     "FilterFunction",

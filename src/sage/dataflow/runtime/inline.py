@@ -135,8 +135,8 @@ class InlineRuntime:
     def _wake_all(self) -> None:
         for replica in self._timed:
             due = replica.next_timer()
-            if due is not None and due <= self._clock():
-                self._emit(replica, replica.fire(self._clock()))
+            if due is not None and due <= self._services.clock():
+                self._emit(replica, replica.fire(self._services.clock()))
                 self._send_control(replica)
 
     def _feed(self, replica: StageReplica, source: SourceReader) -> Iterator[bool]:

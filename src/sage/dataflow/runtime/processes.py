@@ -36,7 +36,7 @@ class ProcessStageReplica(StageReplica):
         profile: measure every batch operator by operator.
 
     Raises:
-        GraphError: an operator cannot be sent.
+        GraphError: an operator cannot be sent, or the job has a clock of the user's own.
     """
 
     def __init__(
@@ -46,7 +46,13 @@ class ProcessStageReplica(StageReplica):
         super().__init__(stage, placeholders)
         for node in stage.nodes:
             _check_sendable(node.name, node.blueprint)
-        self._order = pickle.dumps(("start", stage, index, profile), PROTOCOL)
+        if services.injected:
+            raise GraphError(
+                f"stage {stage.name!r} runs in a process of its own, which the environment's clock "
+                "does not reach; leave out clock=, or use workers 'thread' or 'inline'"
+            )
+        order = ("start", stage, index, profile, services.clock_offset)
+        self._order = pickle.dumps(order, PROTOCOL)
         self._services = services
         self._due: float | None = None
         self._process: subprocess.Popen[bytes] | None = None

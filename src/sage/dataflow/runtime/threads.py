@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sage.dataflow.channel import Channel, ChannelClosed, EndOfStream
-from sage.dataflow.control import ControlItem
 from sage.dataflow.config import EnvironmentConfig
+from sage.dataflow.control import ControlItem
 from sage.dataflow.guard import JobServices
 from sage.dataflow.interrupts import interrupts_deferred
 from sage.dataflow.loop import RecordFailedError
@@ -169,7 +169,9 @@ class ThreadRuntime:
         pacer = Pacer(self._config.batch_size)
         while True:
             due = replica.next_timer()
-            timeout = None if due is None else max(due - self._clock(), 0.0)
+            timeout = None if due is None else max(due - self._services.clock(), 0.0)
+            if timeout is not None and self._services.injected:
+                timeout = min(timeout, SLICE)
             try:
                 records = channel.take(pacer.limit, timeout, consumer)
             except EndOfStream:
@@ -205,8 +207,8 @@ class ThreadRuntime:
 
     def _wake(self, replica: StageReplica, output: Output) -> None:
         due = replica.next_timer()
-        if due is not None and due <= self._clock():
-            output.put(replica.fire(self._clock()))
+        if due is not None and due <= self._services.clock():
+            output.put(replica.fire(self._services.clock()))
             self._send_control(replica, output)
 
     def _control(self, replica: StageReplica, item: ControlItem, output: Output) -> None:
