@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         JoinFunction,
         KeyByFunction,
         MapFunction,
+        ProcessFunction,
         SinkFunction,
         SourceFunction,
     )
@@ -48,6 +49,7 @@ _HOMES = {
     "LateRecordError": "sage.dataflow.event_time",
     "LocalEnvironment": "sage.dataflow.environment",
     "MapFunction": "sage.dataflow.functions",
+    "ProcessFunction": "sage.dataflow.functions",
     "OperatorReport": "sage.dataflow.result",
     "RetryPolicy": "sage.dataflow.retry",
     "RuntimeContext": "sage.dataflow.context",
@@ -76,6 +78,7 @@ __all__ = [
     "LocalEnvironment",
     "MapFunction",
     "OperatorReport",
+    "ProcessFunction",
     "RetryPolicy",
     "RuntimeContext",
     "SessionWindows",

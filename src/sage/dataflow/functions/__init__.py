@@ -10,6 +10,7 @@ from sage.dataflow.functions.transform import (
     JoinFunction,
     KeyByFunction,
     MapFunction,
+    ProcessFunction,
 )
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "JoinFunction",
     "KeyByFunction",
     "MapFunction",
+    "ProcessFunction",
     "SinkFunction",
     "SourceFunction",
 ]
