@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from sage.dataflow.dead_letters import DeadLetter
     from sage.dataflow.environment import LocalEnvironment
     from sage.dataflow.event_time import LateRecordError
+    from sage.dataflow.files.source import FileOffset, FileRecord
     from sage.dataflow.functions import (
         AggregateFunction,
         BatchFunction,
@@ -39,6 +40,8 @@ _HOMES = {
     "BatchFunction": "sage.dataflow.functions",
     "CoMapFunction": "sage.dataflow.functions",
     "DeadLetter": "sage.dataflow.dead_letters",
+    "FileOffset": "sage.dataflow.files.source",
+    "FileRecord": "sage.dataflow.files.source",
     "FilterFunction": "sage.dataflow.functions",
     "FlatMapFunction": "sage.dataflow.functions",
     "JobHandle": "sage.dataflow.job",
@@ -67,6 +70,8 @@ __all__ = [
     "BatchFunction",
     "CoMapFunction",
     "DeadLetter",
+    "FileOffset",
+    "FileRecord",
     "FilterFunction",
     "FlatMapFunction",
     "JobHandle",

@@ -10,6 +10,9 @@ from sage.dataflow.build import build_replicas
 from sage.dataflow.config import EnvironmentConfig
 from sage.dataflow.dead_letters import DeadLetter, DeadLetters
 from sage.dataflow.event_time import WatermarkSource
+from sage.dataflow.files.formats import FileFormat, ReadOptions, check_installed, read_format
+from sage.dataflow.files.locate import PathLike, find_files
+from sage.dataflow.files.source import FileSource
 from sage.dataflow.graph import Graph, Kind, Node
 from sage.dataflow.guard import JobServices
 from sage.dataflow.job import JobHandle, Runtime
@@ -86,6 +89,50 @@ class LocalEnvironment:
             raise GraphError(f"from_collection() got {shorten(records)}; give an iterable")
         options.setdefault("name", self.free_name("collection"))
         return self._add_source(records, (), options, method="from_collection", bounded=True)
+
+    def from_files(
+        self,
+        paths: PathLike | Iterable[PathLike],
+        format: str | None = None,  # noqa: A002 - the word that users know
+        *,
+        offsets: bool = False,
+        encoding: str = "utf-8",
+        delimiter: str = ",",
+        columns: Iterable[str] | None = None,
+        **options: Any,
+    ) -> Stream:
+        """Begin a stream of the records of files, one file after the other.
+
+        Args:
+            paths: files, globs (``**`` for folders within folders), or URLs where fsspec is
+                installed; one or several. Files whose name ends in ``.gz`` are unpacked.
+            format: "text" (a record is a line), "jsonl" (a value a line), "csv" (a dict a row,
+                named by the first line) or "parquet" (a dict a row; needs pyarrow). None goes by
+                the names.
+            offsets: give `FileRecord` records, with the file and where in it each begins.
+            encoding: of text, JSONL and CSV.
+            delimiter: of CSV.
+            columns: of Parquet, those to read; None reads all.
+            options: the operator's options. With ``parallelism`` above 1, replicas share out the
+                files.
+
+        Raises:
+            GraphError: a path names no file.
+            ConfigError: the format is not known, or a value is wrong.
+        """
+        files = find_files(paths)
+        format_ = read_format(format, files)
+        check_installed(format_)
+        if columns is not None and format_ is not FileFormat.PARQUET:
+            raise ConfigError(f"columns is for Parquet, not for {format_.value!r}")
+        read = ReadOptions(encoding, delimiter, None if columns is None else tuple(columns))
+        arguments = {"files": files, "format_": format_, "read": read, "offsets": offsets}
+        options.setdefault("name", self.free_name("files"))
+        # Files are read as they are needed, but never waited for.
+        node = self.add_node(
+            Kind.SOURCE, Blueprint(FileSource, kwargs=arguments), options, eager=True
+        )
+        return Stream(self, node)
 
     @overload
     def submit(
