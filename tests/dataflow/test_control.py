@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from sage.dataflow.channel import Channel, EndOfStream
 from sage.dataflow.control import Alignment, ControlItem, Watermark
 from sage.dataflow.output import Output
+from tests.support import wait_until
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,18 @@ def test_every_consumer_gets_it_before_later_records() -> None:
     for consumer in range(3):
         with pytest.raises(EndOfStream):
             channel.take(1, consumer=consumer)
+
+
+def test_a_producer_waits_for_no_control_item() -> None:
+    """One that filled the channel goes on when its record is taken and an item passed."""
+    channel = Channel(1)
+    producer = threading.Thread(target=channel.put, args=([1],))
+    producer.start()
+    wait_until(lambda: channel.full)
+    channel.control(Watermark(5), "p")
+    assert [channel.take(1), channel.take(1)] == [[1], Watermark(5)]
+    producer.join(20)
+    assert not producer.is_alive()
 
 
 def test_the_open_batch_goes_before_it() -> None:

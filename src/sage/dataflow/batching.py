@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sage.dataflow.checks import check_count
+from sage.dataflow.control import ControlItem, Controlled, Probe
 from sage.dataflow.guard import JobServices
 from sage.dataflow.lifecycle import Bound, Timed
 from sage.dataflow.meter import Meter
@@ -29,7 +30,7 @@ def estimate_tokens(record: Any) -> int:
     return max(1, -(-len(record) // CHARACTERS_PER_TOKEN))
 
 
-class Batcher(Timed, Bound):
+class Batcher(Timed, Controlled, Bound):
     """Emits lists of records.
 
     A list is emitted when it is full, when the next record's tokens would not fit, when its first
@@ -83,6 +84,10 @@ class Batcher(Timed, Bound):
         ):
             emitted += self.flush()
         return emitted or None
+
+    def act(self, item: ControlItem) -> list[list[Any]]:
+        """Emit what is held when a loop has nothing else to go on with."""
+        return self.flush() if isinstance(item, Probe) else []
 
     def wake(self) -> list[list[Any]]:
         """Emit what is held: its first record has waited long enough."""

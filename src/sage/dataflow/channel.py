@@ -61,6 +61,7 @@ class Channel:
         self._mail: list[deque[ControlItem]] = [deque() for _ in range(consumers)]
         self._open_batches: list[deque[Any]] = []
         self._closed = False
+        self._refusal: Exception | None = None
         self._lock = threading.Lock()
         self._not_full = threading.Condition(self._lock)
         # Called, and left out, when there is something to take; the lock is held then.
@@ -177,6 +178,11 @@ class Channel:
                 self._append_items(self._alignment.finish(producer))
             self._wake(len(self._sleepers))
 
+    def refuse(self, error: Exception) -> None:
+        """Raise an error to who puts records from now on: nobody takes them any more."""
+        with self._lock:
+            self._refusal = error
+
     @property
     def closed(self) -> bool:
         """Whether the job was stopped."""
@@ -203,6 +209,8 @@ class Channel:
             return ChannelStatistics(queued, self._capacity, self._producers)
 
     def _put(self, records: list[Any]) -> None:
+        if self._refusal is not None and records:
+            raise self._refusal
         # Records are in the queue before the producer waits: those of an open batch, drained
         # above, would otherwise be overtaken by the next ones put in it.
         self._lists.append(records)
@@ -271,12 +279,14 @@ class Channel:
             return self._mail[consumer].popleft()
         share = -(-self._queued // self._consumers)
         first = self._lists.popleft()
-        if isinstance(first, ControlItem):
-            return self._distribute(first, consumer)
-        records = self._pop(first, min(limit, share))
+        taken = (
+            self._distribute(first, consumer)
+            if isinstance(first, ControlItem)
+            else self._pop(first, min(limit, share))
+        )
         if self._queued <= self._capacity // 2:
             self._not_full.notify_all()
-        return records
+        return taken
 
     def _distribute(self, item: ControlItem, consumer: int) -> ControlItem:
         """Return the item at the head to one consumer and leave it to the others."""

@@ -10,24 +10,35 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 
 class ControlItem(ABC):
-    """Base of the control items."""
+    """Base of the control items.
+
+    Attributes:
+        recurring: whether a producer may send several in one slot, the last of which holds;
+            otherwise it sends one.
+    """
+
+    recurring: ClassVar[bool] = False
 
     @property
     @abstractmethod
     def slot(self) -> Hashable:
         """What the items of several producers have in common that go on as one."""
 
-    @abstractmethod
-    def joined(self, others: Iterable[Self]) -> Self:
+    def joined(self, others: Iterable[Self]) -> Self:  # noqa: ARG002 - most are all alike
         """Return the item that goes on when each producer has sent one."""
+        return self
 
-    def follows(self, last: Self) -> bool:  # noqa: ARG002 - most items go on once
+    def follows(self, last: Self) -> bool:  # noqa: ARG002 - as above
         """Say whether it goes on after ``last`` has, in the same slot."""
-        return False
+        return True
+
+    def concerns(self, stage: int) -> bool:  # noqa: ARG002 - as above
+        """Say whether a stage's operators get it, and the stages after."""
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +50,7 @@ class Watermark(ControlItem):
     """
 
     time: float
+    recurring = True
 
     @property
     def slot(self) -> Hashable:
@@ -52,6 +64,33 @@ class Watermark(ControlItem):
     def follows(self, last: Watermark) -> bool:
         """Say whether time has gone on."""
         return self.time > last.time
+
+
+@dataclass(frozen=True, slots=True)
+class Probe(ControlItem):
+    """Goes once round a feedback loop: what was in the loop before it has gone round by then.
+
+    It passes only when nothing comes from outside any more. Operators that hold records back emit
+    them before it.
+
+    Attributes:
+        loop: number of the stage at which the loop begins.
+        turn: how often one has been sent.
+        stages: the stages of the loop, beyond which it does not go.
+    """
+
+    loop: int
+    turn: int
+    stages: frozenset[int]
+
+    @property
+    def slot(self) -> Hashable:
+        """Each is one of its own."""
+        return Probe, self.loop, self.turn
+
+    def concerns(self, stage: int) -> bool:
+        """Say whether a stage is of the loop."""
+        return stage in self.stages
 
 
 class Alignment:
@@ -84,7 +123,10 @@ class Alignment:
         items = tuple(self._arrived[slot].values())
         if not items or len(items) < self._producers:
             return []
-        item: Any = items[0].joined(items[1:])
+        item = items[0].joined(items[1:])
+        if not item.recurring:
+            del self._arrived[slot]
+            return [item]
         last = self._gone_on.get(slot)
         if last is not None and not item.follows(last):
             return []

@@ -10,6 +10,7 @@ from sage.dataflow.build import build_replicas
 from sage.dataflow.config import EnvironmentConfig
 from sage.dataflow.dead_letters import DeadLetter, DeadLetters
 from sage.dataflow.event_time import WatermarkSource
+from sage.dataflow.feedback import Feedback
 from sage.dataflow.files.formats import FileFormat, ReadOptions, check_installed, read_format
 from sage.dataflow.files.locate import PathLike, find_files
 from sage.dataflow.files.source import FileSource
@@ -134,6 +135,27 @@ class LocalEnvironment:
         )
         return Stream(self, node)
 
+    def from_future(self, name: str) -> Stream:
+        """Begin a stream with what comes out further down: a feedback loop.
+
+        ``stream.fill_future(future)`` says what that is. The loop ends when its other inputs have
+        ended and no record goes round in it any more.
+
+        Args:
+            name: of the operator.
+        """
+        node = self.add_node(
+            Kind.MAP,
+            Blueprint(Feedback),
+            {"name": name, "parallelism": 1, "workers": "thread"},
+            future=True,
+        )
+        return Stream(self, node)
+
+    def fill(self, future: Node, inputs: tuple[int, ...]) -> None:
+        """Let a future read operators; `Stream.fill_future` calls this."""
+        self._graph.fill(future, inputs)
+
     @overload
     def submit(
         self,
@@ -196,6 +218,7 @@ class LocalEnvironment:
         eager: bool = False,
         bounded: bool = True,
         keyed: bool = False,
+        future: bool = False,
     ) -> Node:
         """Add an operator to the graph; streams call this."""
         merged = OperatorOptions.merged(f"{kind.value}()", class_options(blueprint), options)
@@ -212,6 +235,7 @@ class LocalEnvironment:
             eager=eager,
             bounded=bounded,
             keyed=keyed,
+            future=future,
             options=merged,
             workers=self._workers(kind, blueprint, merged.workers),
         )
@@ -221,7 +245,8 @@ class LocalEnvironment:
         given = node.blueprint.given
         if isinstance(given, type) and issubclass(given, WatermarkSource):
             return True
-        inputs = [self._graph.nodes[input_] for input_ in node.inputs]
+        # A loop's own records have no watermark that could go round with them.
+        inputs = [] if node.future else [self._graph.nodes[input_] for input_ in node.inputs]
         return bool(inputs) and all(self.has_event_time(input_) for input_ in inputs)
 
     def _workers(self, kind: Kind, blueprint: Blueprint, asked: Workers | None) -> Workers:

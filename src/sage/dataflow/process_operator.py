@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from sage.dataflow.context import RuntimeContext
-from sage.dataflow.control import ControlItem, Controlled, Watermark
+from sage.dataflow.control import ControlItem, Controlled, Probe, Watermark
 from sage.dataflow.event_time import ArrivalTime, TimeReader
 from sage.dataflow.guard import JobServices
 from sage.dataflow.lifecycle import Bound, Timed, Wrapper, is_operator, method_of
@@ -81,6 +81,8 @@ class ProcessOperator(Wrapper, Timed, Controlled, Bound):
         if isinstance(item, Watermark):
             self._context.timers.watermark = max(self._context.timers.watermark, item.time)
             self._fire()
+        if isinstance(item, Probe):
+            self._fire_all()
         return self._emitted()
 
     def wake(self) -> list[Any]:
@@ -90,8 +92,7 @@ class ProcessOperator(Wrapper, Timed, Controlled, Bound):
 
     def flush(self) -> list[Any]:
         """Fire every timer that is set, once; then flush the user's object."""
-        for at, key in self._context.timers.pop_all():
-            self._call_timer(at, key)
+        self._fire_all()
         unfired = self._context.timers.clear()
         if unfired:
             self._context.metrics.add("timers_after_the_end", unfired)
@@ -112,6 +113,10 @@ class ProcessOperator(Wrapper, Timed, Controlled, Bound):
             if at > self._services.processing_time():
                 break
             self._call_timer(*timers.pop(TimeDomain.PROCESSING))
+
+    def _fire_all(self) -> None:
+        for at, key in self._context.timers.pop_all():
+            self._call_timer(at, key)
 
     def _call_timer(self, at: float, key: Any) -> None:
         self._context.state.key = key

@@ -136,11 +136,11 @@ class StageReplica:
         Raises:
             OperatorError: an operator raised.
         """
-        return self._act(0, item)
+        return self._act(0, item) if item.concerns(self.stage.id) else []
 
     def forwards(self, item: ControlItem) -> bool:
         """Say whether a control item that came in leaves the stage."""
-        return self._absorber(0, item) is None
+        return item.concerns(self.stage.id) and self._absorber(0, item) is None
 
     def originated(self) -> tuple[list[Any], list[ControlItem]]:
         """Return the records that operators emit on the stage's own control items, and these.

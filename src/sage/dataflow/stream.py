@@ -155,6 +155,25 @@ class Stream:
         """
         return SplitStream(self, function, args, kwargs)
 
+    def fill_future(self, future: Stream) -> None:
+        """Let a stream from ``from_future`` give what comes out here: a feedback loop.
+
+        What comes back waits without a bound, so that the loop never stops itself.
+
+        Args:
+            future: that stream, as ``from_future`` returned it.
+
+        Raises:
+            GraphError: it is another stream, or was filled already.
+        """
+        self._check_environment("fill_future", future)
+        if len(future.nodes) != 1 or not future.nodes[0].future:
+            raise GraphError("fill_future() got a stream that from_future() did not return")
+        for node in self.nodes:
+            if node.kind is Kind.SINK:
+                raise GraphError(f"{node.name!r} is a sink: nothing comes out of it")
+        self.environment.fill(future.nodes[0], tuple(node.id for node in self.nodes))
+
     def add(
         self, kind: Kind, blueprint: Blueprint, options: Mapping[str, Any], *, keyed: bool = False
     ) -> Self:

@@ -18,7 +18,7 @@ from sage.dataflow.aggregation import (
     ReduceAggregation,
 )
 from sage.dataflow.context import RuntimeContext
-from sage.dataflow.control import ControlItem, Controlled, Watermark
+from sage.dataflow.control import ControlItem, Controlled, Probe, Watermark
 from sage.dataflow.dead_letters import DeadLetter
 from sage.dataflow.event_time import BEGINNING, ArrivalTime, LateRecordError, TimeReader
 from sage.dataflow.guard import JobServices
@@ -135,6 +135,11 @@ class WindowOperator(Wrapper, Timed, Controlled, Bound):
         by_clock = isinstance(self._time, ArrivalTime)
         if isinstance(item, Watermark) and not by_clock and item.time > self._watermark:
             self._advance(item.time)
+        if isinstance(item, Probe):
+            # Time has not ended: the windows that are open are wanted by the loop's other records.
+            watermark = self._watermark
+            self._advance(ENDED)
+            self._watermark = watermark
         return self._emitted() or []
 
     def wake(self) -> list[Any]:

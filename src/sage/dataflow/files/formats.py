@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import msgspec
 
@@ -67,16 +67,10 @@ class ReadOptions:
             raise ConfigError(f"delimiter is {self.delimiter!r}; give one character")
 
 
-class Place(NamedTuple):
-    """Where a record begins.
-
-    Attributes:
-        position: in bytes of the unpacked file, or rows of a Parquet file.
-        line: its number, or that of the row, from 1.
-    """
-
-    position: int = 0
-    line: int = 1
+# Where a record begins: the position in bytes of the unpacked file, or rows of a Parquet file; and
+# the number of the line, or row, from 1. A plain tuple, since one is made for every line.
+Place = tuple[int, int]
+BEGINNING: Place = (0, 1)
 
 
 class FormatReader(ABC):
@@ -94,7 +88,8 @@ class FormatReader(ABC):
     def __init__(self, file: IO[bytes], options: ReadOptions) -> None:
         self._file = file
         self._options = options
-        self.place = self.began = Place()
+        self.place: Place = BEGINNING
+        self.began: Place = BEGINNING
         self.unit = "line"
 
     @abstractmethod
@@ -107,13 +102,11 @@ class LineReader(FormatReader):
 
     def records(self, start: Place) -> Iterator[Any]:
         """Yield the lines from a place on."""
-        before = start
         for text in self._lines(start):
-            self.began, before = before, self.place
             yield text.removesuffix("\n").removesuffix("\r")
 
     def _lines(self, start: Place) -> Iterator[str]:
-        self._file.seek(start.position)
+        self._file.seek(start[0])
         self.place = start
         position, line = start
         encoding = self._options.encoding
@@ -121,9 +114,10 @@ class LineReader(FormatReader):
             text = raw.decode(encoding)
             if position == 0:
                 text = text.removeprefix("\ufeff")
+            self.began = self.place
             position += len(raw)
             line += 1
-            self.place = Place(position, line)
+            self.place = (position, line)
             yield text
 
 
@@ -133,17 +127,14 @@ class JsonLinesReader(LineReader):
     def records(self, start: Place) -> Iterator[Any]:
         """Yield the values from a place on."""
         decode = msgspec.json.Decoder().decode
-        before = start
         for text in self._lines(start):
             if text.strip():
                 try:
                     value = decode(text)
                 except msgspec.DecodeError:
-                    self.place = before
+                    self.place = self.began
                     raise
-                self.began = before
                 yield value
-            before = self.place
 
 
 class CsvReader(LineReader):
@@ -165,10 +156,10 @@ class CsvReader(LineReader):
             raise
 
     def _header(self) -> tuple[list[str], Place]:
-        header = csv.reader(self._lines(Place()), delimiter=self._options.delimiter, strict=True)
+        header = csv.reader(self._lines(BEGINNING), delimiter=self._options.delimiter, strict=True)
         names = next(header, [])
         if len(set(names)) < len(names):
-            self.place = Place()
+            self.place = BEGINNING
             raise ValueError("the first line names a column twice")
         return names, self.place
 
@@ -197,8 +188,8 @@ class ParquetReader(FormatReader):
         begin = 0
         for group in range(table.num_row_groups):
             end = begin + table.metadata.row_group(group).num_rows
-            if end > start.position:
-                yield from self._group(table, group, begin, start.position)
+            if end > start[0]:
+                yield from self._group(table, group, begin, start[0])
             begin = end
 
     def _group(self, table: Any, group: int, begin: int, start: int) -> Iterator[Any]:
@@ -209,8 +200,8 @@ class ParquetReader(FormatReader):
         for batch in batches:
             for row in batch.slice(max(start - position, 0)).to_pylist():
                 position = max(position, start) + 1
-                self.began = Place(position - 1, position)
-                self.place = Place(position, position + 1)
+                self.began = (position - 1, position)
+                self.place = (position, position + 1)
                 yield row
             position = max(position, min(start, position + batch.num_rows))
 
@@ -271,5 +262,5 @@ def _parquet() -> Any:
 def reading_failed(file: str, reader: FormatReader, error: Exception) -> DataflowError:
     """Return an error that names the file and the line."""
     return DataflowError(
-        f"{file}, {reader.unit} {reader.place.line}: {type(error).__name__}: {error}"
+        f"{file}, {reader.unit} {reader.place[1]}: {type(error).__name__}: {error}"
     )

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sage.dataflow.context import RuntimeContext
 from sage.dataflow.files.formats import (
+    BEGINNING,
     READ_ERRORS,
     READERS,
     FileFormat,
@@ -66,7 +67,7 @@ class FileSource(BatchFunction):
         self._read = read
         self._offsets = offsets
         self._index = 0
-        self._start = Place()
+        self._start: Place = BEGINNING
         self._reader: FormatReader | None = None
         self._records: Iterator[Any] | None = None
 
@@ -90,7 +91,7 @@ class FileSource(BatchFunction):
         if offset.file not in self._files:
             raise DataflowError(f"{offset.file!r} is not among the files of this source")
         self._index = self._files.index(offset.file)
-        self._start = Place(offset.position, offset.line)
+        self._start = (offset.position, offset.line)
         self._reader = self._records = None
 
     def execute(self) -> Any:
@@ -102,7 +103,7 @@ class FileSource(BatchFunction):
     def __iter__(self) -> Iterator[Any]:
         while self._index < len(self._files):
             yield from self._file(self._files[self._index])
-            self._reader, self._start = None, Place()
+            self._reader, self._start = None, BEGINNING
             self._index += 1
 
     def _file(self, name: str) -> Iterator[Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 from typing import Any
 
 from sage.dataflow.config import EnvironmentConfig
-from sage.dataflow.control import Alignment, ControlItem
+from sage.dataflow.control import Alignment, ControlItem, Probe
+from sage.dataflow.feedback import LoopWatch
 from sage.dataflow.guard import JobServices
 from sage.dataflow.loop import RecordFailedError
 from sage.dataflow.output import split_by_key
@@ -52,6 +54,12 @@ class InlineRuntime:
         }
         self._alignments: dict[int, Alignment] = {}
         self._finished: set[StageReplica] = set()
+        # By stage at which a loop begins: what came back. Not processed at once, or a loop would be
+        # as deep a recursion as its records go round.
+        self._refusals: dict[int, Exception] = {}
+        self._came_back: dict[int, deque[list[Any]]] = {
+            stage.id: deque() for stage in plan.stages if stage.loop
+        }
         self._stopping = False
         self._error: BaseException | None = None
 
@@ -97,9 +105,29 @@ class InlineRuntime:
             if replica.source is not None
         }
         self._drive(feeds)
+        for replica in feeds:
+            self._finish(replica)
+        for loop in self._came_back:
+            self._end_loop(self._replicas[loop][0])
         for stage in self._replicas:
             for replica in stage:
                 self._finish(replica)
+
+    def _end_loop(self, replica: StageReplica) -> None:
+        """Let a loop go round until nothing is left in it."""
+        watch = LoopWatch(replica.stage)
+        came_back = self._came_back[replica.stage.id]
+        while not self._services.cancelled.is_set():
+            while came_back:
+                self._turn(replica)
+            self._control(replica, watch.probe())
+            if not came_back:
+                self._refusals[replica.stage.id] = watch.refusal()
+                return
+
+    def _turn(self, replica: StageReplica) -> None:
+        self._wake_all()
+        self._process(replica, self._came_back[replica.stage.id].popleft())
 
     def _finish(self, replica: StageReplica) -> None:
         """Flush a replica, and then those that no other one feeds."""
@@ -120,13 +148,16 @@ class InlineRuntime:
         idle_since: float | None = None
         while feeds and not self._stopping:
             self._wake_all()
+            for loop, came_back in self._came_back.items():
+                if came_back:
+                    self._turn(self._replicas[loop][0])
             # None: the source has ended; otherwise, whether it gave records.
             steps = {replica: next(feed, None) for replica, feed in feeds.items()}
             for replica, gave in steps.items():
                 if gave is None:
                     del feeds[replica]
                     self._finish(replica)
-            if any(steps.values()) or not feeds:
+            if any(steps.values()) or any(self._came_back.values()) or not feeds:
                 idle_since = None
             else:
                 idle_since = idle_since or self._clock()
@@ -186,6 +217,8 @@ class InlineRuntime:
 
     def _send_items(self, stage: int, items: list[ControlItem]) -> None:
         for item in items:
+            if isinstance(item, Probe) and item.loop == stage:
+                continue  # it has gone round
             for replica in self._replicas[stage]:
                 self._control(replica, item)
 
@@ -195,6 +228,11 @@ class InlineRuntime:
                 self._send(stage, records, replica.operators[-1].name)
 
     def _send(self, stage: int, records: list[Any], operator: str) -> None:
+        if stage in self._came_back:
+            if stage in self._refusals:
+                raise self._refusals[stage]
+            self._came_back[stage].append(records)
+            return
         if not self._plan.stages[stage].keyed:
             self._process(next(self._turns[stage]), records)
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -9,7 +10,8 @@ from typing import Any
 
 from sage.dataflow.channel import Channel, ChannelClosed, EndOfStream
 from sage.dataflow.config import EnvironmentConfig
-from sage.dataflow.control import ControlItem
+from sage.dataflow.control import ControlItem, Probe
+from sage.dataflow.feedback import LoopWatch
 from sage.dataflow.guard import JobServices
 from sage.dataflow.interrupts import interrupts_deferred
 from sage.dataflow.loop import RecordFailedError
@@ -153,7 +155,9 @@ class ThreadRuntime:
         if replica.source is None:
             channels = self._channels[replica.stage.id]
             channel = channels[index % len(channels)]
-            if replica.is_async:
+            if replica.stage.loop:
+                self._feed_loop(replica, channel, output)
+            elif replica.is_async:
                 consumer = index // len(channels)
                 replica.run(AsyncFeed(replica, channel, output, consumer).run())
             else:
@@ -168,12 +172,8 @@ class ThreadRuntime:
     ) -> None:
         pacer = Pacer(self._config.batch_size)
         while True:
-            due = replica.next_timer()
-            timeout = None if due is None else max(due - self._services.clock(), 0.0)
-            if timeout is not None and self._services.injected:
-                timeout = min(timeout, SLICE)
             try:
-                records = channel.take(pacer.limit, timeout, consumer)
+                records = channel.take(pacer.limit, self._patience(replica), consumer)
             except EndOfStream:
                 return
             if isinstance(records, ControlItem):
@@ -181,6 +181,34 @@ class ThreadRuntime:
             elif records:
                 self._process(replica, records, output, pacer)
             self._wake(replica, output)
+
+    def _feed_loop(self, replica: StageReplica, channel: Channel, output: Output) -> None:
+        """Pass on what comes back in a loop until the loop is empty."""
+        pacer = Pacer(self._config.batch_size)
+        watch = LoopWatch(replica.stage)
+        self._control(replica, watch.probe(), output)
+        while True:
+            records = channel.take(pacer.limit, self._patience(replica))
+            if isinstance(records, Probe):
+                if watch.empty:
+                    channel.refuse(watch.refusal())
+                    return
+                self._control(replica, watch.probe(), output)
+            elif isinstance(records, ControlItem):
+                self._control(replica, records, output)
+            elif records:
+                watch.came()
+                self._process(replica, records, output, pacer)
+            self._wake(replica, output)
+
+    def _patience(self, replica: StageReplica) -> float | None:
+        """Return the seconds to wait for records; None for as long as it takes."""
+        due = replica.next_timer()
+        if due is None:
+            return None
+        patience = max(due - self._services.clock(), 0.0)
+        # A clock of the user's own may be moved while we wait by the machine's.
+        return min(patience, SLICE) if self._services.injected else patience
 
     def _feed_from_collection(self, replica: StageReplica, output: Output) -> None:
         assert replica.source is not None
@@ -240,6 +268,9 @@ class ThreadRuntime:
 
 def make_channels(plan: Plan, stage: Stage, capacity: int) -> list[Channel]:
     """Make the channels that a stage reads: one for all replicas, or one each for a keyed stage."""
+    if stage.loop:
+        # A full channel here would stop the loop, which alone can empty it.
+        capacity = sys.maxsize
     producers = sum(plan.stages[input_].parallelism for input_ in stage.inputs)
     if stage.keyed:
         return [Channel(capacity, producers) for _ in range(stage.parallelism)]
