@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support import wait_until
 
 from sage.dataflow.channel import Channel, EndOfStream
 from sage.dataflow.control import Alignment, ControlItem, Watermark
 from sage.dataflow.output import Output
-from tests.support import wait_until
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,18 @@ def test_watermarks_are_the_earliest_of_all(steps: list[tuple[int, int]], produc
         lowest = min(latest.values())
         assert released == ([Watermark(lowest)] if lowest > went_on else [])
         went_on = max(went_on, lowest)
+
+
+def test_idle_producers_are_left_out() -> None:
+    """Until they wake; the watermark never goes back. All idle, it is where the last one was."""
+    alignment = Alignment(2)
+    alignment.arrive("a", Watermark(3))
+    assert alignment.arrive("b", Watermark(9)) == [Watermark(3)]
+    assert alignment.arrive("a", Watermark(3, idle=True)) == [Watermark(9)]
+    assert alignment.arrive("b", Watermark(11, idle=True)) == [Watermark(11, idle=True)]
+    assert alignment.arrive("a", Watermark(4)) == [Watermark(11)]
+    assert alignment.arrive("b", Watermark(12)) == []
+    assert alignment.arrive("a", Watermark(15)) == [Watermark(12)]
 
 
 def test_a_channel_without_them_has_no_alignment() -> None:

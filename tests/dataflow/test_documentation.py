@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.documents import CodeBlock, code_blocks
 
 BLOCKS = code_blocks("docs/dataflow.md")

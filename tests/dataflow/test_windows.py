@@ -390,6 +390,57 @@ def test_union_waits_for_the_slower_input() -> None:
     assert result.dead_letters == ()
 
 
+@pytest.mark.parametrize("workers", ["inline", "thread"])
+def test_a_silent_input_is_left_out(workers: str) -> None:
+    """After idle_after seconds without a record, also with none at all, a union does not wait for
+    an input; when it wakes, it counts again."""
+    clock = Clock()
+    out: list[WindowResult] = []
+    seen: list[int] = []
+
+    def silent() -> Iterator[Record | None]:
+        yield ("silent", 1)
+        yield from iter(lambda: None if not out else 1, 1)
+        yield ("silent", 22)
+        for _ in range(50):
+            yield None
+        seen.append(len(out))
+
+    def steady() -> Iterator[Record | None]:
+        yield ("steady", 2)
+        yield ("steady", 30)
+        for _ in range(20):
+            yield None
+        seen.append(len(out))
+        while not out:
+            clock.now += 1
+            yield None
+
+    def never() -> Iterator[Record | None]:
+        yield from iter(lambda: None if len(seen) < 2 else 1, 1)
+
+    env = LocalEnvironment(config={"workers": workers}, clock=clock)
+    streams = [
+        env.from_source(source).event_time(time, idle_after=5) for source in (silent, steady, never)
+    ]
+    streams[0].union(*streams[1:]).keyby(lambda _: 0).window(
+        TumblingWindows(10), timestamp=time
+    ).list().sink(out.append)
+    result = env.submit(autostop=True)
+    assert seen[0] == 0
+    lists = as_lists(out)
+    assert lists[0, 0, 10] == [1, 2]
+    assert lists[0, 30, 40] == [30]
+    late = [letter.record for letter in result.dead_letters]
+    assert (late == [("silent", 22)]) != (lists.get((0, 20, 30)) == [22])
+
+
+def test_idle_after_is_above_0() -> None:
+    """A wrong value fails where it is written."""
+    with pytest.raises(ConfigError, match="idle_after is 0"):
+        LocalEnvironment().from_collection([("a", 1)]).event_time(time, idle_after=0)
+
+
 def pair_time(record: tuple[str, float]) -> float:
     return record[1]
 

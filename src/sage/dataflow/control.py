@@ -32,9 +32,9 @@ class ControlItem(ABC):
         """Return the item that goes on when each producer has sent one."""
         return self
 
-    def follows(self, last: Self) -> bool:  # noqa: ARG002 - as above
-        """Say whether it goes on after ``last`` has, in the same slot."""
-        return True
+    def after(self, last: Self) -> Self | None:  # noqa: ARG002 - as above
+        """Return what goes on when ``last`` has, in the same slot; None when nothing does."""
+        return self
 
     def concerns(self, stage: int) -> bool:  # noqa: ARG002 - as above
         """Say whether a stage's operators get it, and the stages after."""
@@ -47,9 +47,11 @@ class Watermark(ControlItem):
 
     Attributes:
         time: event time, in the unit of the timestamps.
+        idle: whether its stream is silent, so that others need not wait for it.
     """
 
     time: float
+    idle: bool = False
     recurring = True
 
     @property
@@ -58,12 +60,21 @@ class Watermark(ControlItem):
         return Watermark
 
     def joined(self, others: Iterable[Watermark]) -> Watermark:
-        """Return the earliest: what holds for every producer."""
-        return min((self, *others), key=lambda watermark: watermark.time)
+        """Return the earliest of those that are not idle: what holds for every producer.
 
-    def follows(self, last: Watermark) -> bool:
-        """Say whether time has gone on."""
-        return self.time > last.time
+        When all are idle it is the latest: each falls silent by itself, and the last one to do so
+        was waited for alone.
+        """
+        everyone = (self, *others)
+        awake = [watermark for watermark in everyone if not watermark.idle]
+        if not awake:
+            return max(everyone, key=lambda watermark: watermark.time)
+        return min(awake, key=lambda watermark: watermark.time)
+
+    def after(self, last: Watermark) -> Watermark | None:
+        """Return it if time has gone on, or the stream has fallen silent or woken."""
+        time = max(self.time, last.time)
+        return None if (time, self.idle) == (last.time, last.idle) else Watermark(time, self.idle)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +138,11 @@ class Alignment:
         if not item.recurring:
             del self._arrived[slot]
             return [item]
-        last = self._gone_on.get(slot)
-        if last is not None and not item.follows(last):
+        following = item.after(self._gone_on[slot]) if slot in self._gone_on else item
+        if following is None:
             return []
-        self._gone_on[slot] = item
-        return [item]
+        self._gone_on[slot] = following
+        return [following]
 
 
 class Controlled(ABC):

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, Protocol
 from sage.dataflow.context import RuntimeContext
 from sage.dataflow.control import ControlItem, ControlSource, Watermark
 from sage.dataflow.guard import JobServices
-from sage.dataflow.lifecycle import Wrapper
+from sage.dataflow.lifecycle import Bound, Timed, Wrapper
+from sage.dataflow.meter import Meter
 from sage.errors import ConfigError, DataflowError, shorten
 
 BEGINNING = -math.inf
@@ -82,7 +83,7 @@ def read_timestamp(function: TimestampFunction, record: Any) -> float:
     return timestamp
 
 
-class WatermarkSource(Wrapper, ControlSource):
+class WatermarkSource(Wrapper, ControlSource, Timed, Bound):
     """Sends watermarks that follow the latest record, ``out_of_orderness`` behind.
 
     A watermark that reaches it goes no further: its own take their place.
@@ -91,13 +92,33 @@ class WatermarkSource(Wrapper, ControlSource):
         timestamp: returns a record's time.
         out_of_orderness: how much earlier than the latest record another one may be and still be
             waited for.
+        idle_after: seconds without a record after which others need not wait for this stream; None
+            for never.
     """
 
-    def __init__(self, timestamp: TimestampFunction, out_of_orderness: float = 0.0) -> None:
+    def __init__(
+        self,
+        timestamp: TimestampFunction,
+        out_of_orderness: float = 0.0,
+        idle_after: float | None = None,
+    ) -> None:
         super().__init__(timestamp)
         self._delay = out_of_orderness
-        self._sent = BEGINNING
+        self._idle_after = idle_after
+        self._clock: Callable[[], float] = JobServices().clock
+        self._sent = Watermark(BEGINNING)
+        self._woken = True
+        self._idle = False
         self.watermark = BEGINNING
+
+    def bind(self, services: JobServices, meter: Meter) -> None:  # noqa: ARG002 - counts nothing
+        """Go by the job's clock."""
+        self._clock = services.clock
+
+    def open(self, context: RuntimeContext) -> Any:
+        """Begin to wait for records."""
+        self._wait()
+        return super().open(context)
 
     def execute(self, record: Any) -> Any:
         """Pass a record on."""
@@ -109,6 +130,7 @@ class WatermarkSource(Wrapper, ControlSource):
         timestamp = read_timestamp(self.call, record)
         watermark = timestamp - self._delay
         self.watermark = max(self.watermark, watermark)
+        self._woken = True
         return timestamp
 
     def absorbs(self, item: ControlItem) -> bool:
@@ -116,11 +138,23 @@ class WatermarkSource(Wrapper, ControlSource):
         return isinstance(item, Watermark)
 
     def originated(self) -> Watermark | None:
-        """Return a watermark if time has gone on."""
-        if self.watermark <= self._sent:
-            return None
-        self._sent = self.watermark
-        return Watermark(self.watermark)
+        """Return a watermark if time has gone on, or the stream has fallen silent or woken."""
+        if self._woken:
+            self._woken = self._idle = False
+            self._wait()
+        watermark = Watermark(self.watermark, self._idle).after(self._sent)
+        self._sent = watermark or self._sent
+        return watermark
+
+    def wake(self) -> list[Any]:
+        """Fall silent: no record has come for long enough."""
+        self._idle = True
+        self.due = None
+        return []
+
+    def _wait(self) -> None:
+        if self._idle_after is not None:
+            self.due = self._clock() + self._idle_after
 
 
 class Stamper(WatermarkSource):

@@ -18,7 +18,7 @@ from sage.dataflow.event_time import (
 from sage.dataflow.graph import Kind, Node
 from sage.dataflow.keyed import KeyedStream
 from sage.dataflow.splitting import SplitStream
-from sage.errors import GraphError, shorten
+from sage.errors import ConfigError, GraphError, shorten
 
 if TYPE_CHECKING:
     from sage.dataflow.environment import LocalEnvironment
@@ -87,7 +87,12 @@ class Stream:
         return self._add(Kind.FLATMAP, Batcher, (), {**arguments, **HERE, **options})
 
     def event_time(
-        self, timestamp: TimestampFunction, out_of_orderness: float = 0.0, **options: Any
+        self,
+        timestamp: TimestampFunction,
+        out_of_orderness: float = 0.0,
+        *,
+        idle_after: float | None = None,
+        **options: Any,
     ) -> Self:
         """Tell the windows further down how far time has gone on; the records stay as they are.
 
@@ -99,13 +104,24 @@ class Stream:
             timestamp: returns a record's time, a number in any unit.
             out_of_orderness: how much earlier than the latest record another one may be and still
                 be waited for, in the timestamps' unit.
+            idle_after: seconds without a record after which the other inputs of a union do not wait
+                for this one; what it gives when it wakes may be late. None waits for ever.
             options: the operator's options.
+
+        Raises:
+            ConfigError: a value is wrong.
         """
         check_timestamp_function(timestamp)
         check_delay("out_of_orderness", out_of_orderness)
+        if idle_after is not None and idle_after <= 0:
+            raise ConfigError(f"idle_after is {idle_after!r}; give seconds above 0, or None")
         options.setdefault("name", self.environment.free_name("event_time"))
         options.setdefault("parallelism", self.nodes[0].parallelism)
-        arguments = {"timestamp": timestamp, "out_of_orderness": out_of_orderness}
+        arguments = {
+            "timestamp": timestamp,
+            "out_of_orderness": out_of_orderness,
+            "idle_after": idle_after,
+        }
         return self._add(Kind.MAP, WatermarkSource, (), {**arguments, **HERE, **options})
 
     def keyby(self, function: Any, *args: Any, **kwargs: Any) -> KeyedStream:

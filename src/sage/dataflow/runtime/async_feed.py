@@ -22,12 +22,23 @@ class AsyncFeed:
         channel: where its records come from.
         output: where what it emits goes.
         consumer: the replica's number among those that take from the channel.
+        clock: seconds, that timers go by.
+        patience: returns the seconds to wait until a timer of the replica; None for none.
     """
 
     def __init__(
-        self, replica: StageReplica, channel: Channel, output: Output, consumer: int = 0
+        self,
+        replica: StageReplica,
+        channel: Channel,
+        output: Output,
+        *,
+        consumer: int,
+        clock: Callable[[], float],
+        patience: Callable[[StageReplica], float | None],
     ) -> None:
         self._replica = replica
+        self._clock = clock
+        self._patience = patience
         self._consumer = consumer
         self._channel = channel
         self._output = output
@@ -51,9 +62,10 @@ class AsyncFeed:
             while True:
                 changed.clear()
                 await self._emit(in_flight)
+                await self._wake()
                 if not self._take(in_flight, ready) and in_flight.idle:
                     return
-                await changed.wait()
+                await self._wait(changed)
         finally:
             self._channel.pass_on(ready)
             await in_flight.cancel()
@@ -93,6 +105,20 @@ class AsyncFeed:
                 return
             if self._replica.forwards(item):
                 self._output.control(item)
+
+    async def _wait(self, changed: asyncio.Event) -> None:
+        """Wait for a change, or for a timer of the operators behind the first."""
+        try:
+            async with asyncio.timeout(self._patience(self._replica)):
+                await changed.wait()
+        except TimeoutError:
+            return
+
+    async def _wake(self) -> None:
+        due = self._replica.next_timer()
+        if due is not None and due <= self._clock():
+            await self._put(self._replica.fire(self._clock()))
+            await self._send_control()
 
     async def _send_control(self) -> None:
         if self._replica.sends_control:

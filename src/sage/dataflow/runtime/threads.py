@@ -158,8 +158,15 @@ class ThreadRuntime:
             if replica.stage.loop:
                 self._feed_loop(replica, channel, output)
             elif replica.is_async:
-                consumer = index // len(channels)
-                replica.run(AsyncFeed(replica, channel, output, consumer).run())
+                feed = AsyncFeed(
+                    replica,
+                    channel,
+                    output,
+                    consumer=index // len(channels),
+                    clock=self._services.clock,
+                    patience=self._patience,
+                )
+                replica.run(feed.run())
             else:
                 self._feed_from_channel(replica, channel, output, index // len(channels))
         elif replica.source.eager:
