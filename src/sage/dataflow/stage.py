@@ -24,6 +24,9 @@ class StageReplica:
         stage: what the plan says.
         operators: this replica's operators, first to last.
         profile: measure every batch operator by operator.
+
+    Attributes:
+        sends_control: whether `originated` may return something.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class StageReplica:
             for position, operator in enumerate(operators)
             if isinstance(operator.target, ControlSource)
         ]
+        self.sends_control = bool(self._control_sources)
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine on the event loop of a stage whose first operator is async."""
@@ -124,11 +128,6 @@ class StageReplica:
             if due is not None and due <= now:
                 emitted += self._after(position, operator.fire())
         return emitted
-
-    @property
-    def sends_control(self) -> bool:
-        """Whether `originated` may return something."""
-        return bool(self._control_sources)
 
     def act(self, item: ControlItem) -> list[Any]:
         """Take a control item through the operators; return what leaves the stage before it.

@@ -125,8 +125,10 @@ class WindowOperator(Wrapper, Timed, Controlled, Bound):
         timestamp, watermark, data = self._time.read(record)
         key = self._context.key
         if watermark > self._watermark:
-            self._advance(watermark)
-            self._context.state.key = key
+            self._watermark = watermark
+            if self._schedule and self._schedule[0][0] <= watermark:
+                self._advance(watermark)
+                self._context.state.key = key
         self._place(key, timestamp, data)
         return self._emitted()
 

@@ -244,20 +244,21 @@ class ThreadRuntime:
         due = replica.next_timer()
         if due is not None and due <= self._services.clock():
             output.put(replica.fire(self._services.clock()))
-            self._send_control(replica, output)
+            if replica.sends_control:
+                self._send_control(replica, output)
 
     def _control(self, replica: StageReplica, item: ControlItem, output: Output) -> None:
         output.put(replica.act(item))
         if replica.forwards(item):
             output.control(item)
-        self._send_control(replica, output)
+        if replica.sends_control:
+            self._send_control(replica, output)
 
     def _send_control(self, replica: StageReplica, output: Output) -> None:
-        if replica.sends_control:
-            emitted, items = replica.originated()
-            output.put(emitted)
-            for item in items:
-                output.control(item)
+        emitted, items = replica.originated()
+        output.put(emitted)
+        for item in items:
+            output.control(item)
 
     def _process(
         self, replica: StageReplica, records: Sequence[Any], output: Output, pacer: Pacer
@@ -270,7 +271,8 @@ class ThreadRuntime:
             raise
         pacer.worked(len(records), self._clock() - start)
         output.put(emitted)
-        self._send_control(replica, output)
+        if replica.sends_control:
+            self._send_control(replica, output)
 
 
 def make_channels(plan: Plan, stage: Stage, capacity: int) -> list[Channel]:
