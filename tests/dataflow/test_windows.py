@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sage.dataflow import (
@@ -151,6 +151,94 @@ def test_what_is_late_does_not_depend_on_batches(
     assert as_lists(out) == expected(windows, kept)
     assert sorted(late) == sorted(too_late)
     assert result.operator("window").metrics.get("late", 0) == len(too_late)
+
+
+def revisions(
+    windows: Windows, records: list[Record], out_of_orderness: int, lateness: int
+) -> tuple[Counter[Any], list[Record]]:
+    """The plain evaluation of every result, and what is late: record by record, nothing clever."""
+    watermark = -math.inf
+    panes: dict[tuple[str, float, float], list[Record]] = {}
+    emitted: Counter[tuple[str, float, float]] = Counter()
+    due: set[tuple[str, float, float]] = set()
+    out: Counter[Any] = Counter()
+    late: list[Record] = []
+
+    def emit_due() -> None:
+        for pane in [pane for pane in due if pane[2] <= watermark]:
+            due.discard(pane)
+            out[(*pane, tuple(sorted(panes[pane])), emitted[pane])] += 1
+            emitted[pane] += 1
+        for pane in [pane for pane in panes if pane[2] + lateness <= watermark]:
+            del panes[pane]
+
+    for record in records:
+        name, moment = record
+        watermark = max(watermark, moment - out_of_orderness)
+        emit_due()
+        taken = False
+        if isinstance(windows, SessionWindows):
+            start, end = moment, moment + windows.gap
+            parts = [p for p in panes if p[0] == name and p[1] < end and start < p[2]]
+            own = [
+                (min(start, *(p[1] for p in parts), start), max(end, *(p[2] for p in parts), end))
+            ]
+        else:
+            parts = []
+            own = list(windows_of(windows, [moment]))
+        for start, end in own:
+            pane = (name, start, end)
+            if end + lateness <= watermark:
+                continue
+            taken = True
+            inside = [old for part in parts for old in panes.pop(part)]
+            emitted[pane] = max([emitted[pane], *(emitted[part] for part in parts)])
+            due.difference_update(parts)
+            panes[pane] = [*panes.get(pane, []), *inside, record]
+            due.add(pane)
+        if not taken:
+            late.append(record)
+        emit_due()
+    watermark = math.inf
+    emit_due()
+    return out, late
+
+
+@given(
+    windows=WINDOWS,
+    records=RECORDS,
+    out_of_orderness=st.integers(0, 10),
+    lateness=st.integers(0, 15),
+    config=RUNS,
+    parallelism=st.integers(1, 3),
+)
+@example(
+    windows=SessionWindows(4),
+    records=[("a", 0), ("a", 6), ("a", 20), ("a", 7), ("a", 3)],
+    out_of_orderness=0,
+    lateness=50,
+    config={"workers": "inline"},
+    parallelism=1,
+)
+@settings(max_examples=100, deadline=None)
+def test_every_revision_is_that_of_plain_python(
+    windows: Windows,
+    records: list[Record],
+    out_of_orderness: int,
+    lateness: int,
+    config: dict[str, Any],
+    parallelism: int,
+) -> None:
+    """Which results a stream gives, and how often, depends on its records alone."""
+    env = LocalEnvironment(config=config)
+    out: list[WindowResult] = []
+    env.from_collection(records).keyby(key).window(
+        windows, timestamp=time, out_of_orderness=out_of_orderness, allowed_lateness=lateness
+    ).apply(lambda inside: tuple(sorted(inside))).sink(out.append)
+    result = env.submit(autostop=True)
+    results, late = revisions(windows, records, out_of_orderness, lateness)
+    assert Counter(map(tuple, out)) == results
+    assert Counter(letter.record for letter in result.dead_letters) == Counter(late)
 
 
 @given(
