@@ -693,6 +693,15 @@ def test_wrong_timestamps(env: LocalEnvironment, timestamp: Any, message: str) -
         env.submit(autostop=True)
 
 
+def test_what_cannot_be_a_key_shows_the_users_record(env: LocalEnvironment) -> None:
+    """Without the time that goes with it."""
+    env.from_collection([("a", 1)]).keyby(lambda _: object()).window(
+        TumblingWindows(10), timestamp=time
+    ).list(parallelism=2).sink(lambda _: None)
+    with pytest.raises(OperatorError, match=r"record \('a', 1\).*object cannot be a key"):
+        env.submit(autostop=True)
+
+
 def test_an_aggregation_that_raises_names_the_record(env: LocalEnvironment) -> None:
     """As any operator's error does."""
     env.from_collection([("a", 1), ("a", 2)]).keyby(key).window(
@@ -753,12 +762,15 @@ def test_what_cannot_be(build: Callable[[Any], Any], error: type[Exception], mes
         build(keyed)
 
 
-def test_watermarks_are_said_once() -> None:
-    """A stream that has event time does not get another one at the window."""
-    keyed = LocalEnvironment().from_collection([("a", 1)]).event_time(time, 3).keyby(key)
-    windowed = keyed.window(TumblingWindows(1), timestamp=time, out_of_orderness=3)
-    with pytest.raises(GraphError, match=r"watermarks already, from event_time\(\)"):
-        windowed.list()
+@pytest.mark.parametrize(("out_of_orderness", "late"), [(None, 1), (100, 0)])
+def test_watermarks_may_be_made_anew(out_of_orderness: float | None, late: int) -> None:
+    """out_of_orderness at a window puts its own in place of those from further up."""
+    env = LocalEnvironment(config={"workers": "inline"})
+    records = iter([("a", 1), ("a", 30), ("a", 5)])
+    env.from_source(records).event_time(time).keyby(key).window(
+        TumblingWindows(10), timestamp=time, out_of_orderness=out_of_orderness
+    ).list().sink(lambda _: None)
+    assert len(env.submit(autostop=True).dead_letters) == late
 
 
 def test_an_injected_clock_does_not_reach_processes() -> None:

@@ -129,8 +129,10 @@ class KeyedStream:
             timestamp: returns a record's time, a number in any unit; None for processing time, in
                 seconds since the epoch.
             out_of_orderness: how much earlier than the latest record another one may be and still
-                be waited for, in the timestamps' unit; by default 0. Not where the stream has
-                watermarks already, from `Stream.event_time` or windows.
+                be waited for, in the timestamps' unit. By default the watermarks are those of
+                `Stream.event_time` or windows further up, or, where there are none, 0 behind the
+                latest record. Giving it makes watermarks of this stream's records, in place of any
+                from further up.
             allowed_lateness: how long after its end a window is kept, in the timestamps' unit; a
                 record that comes until then makes it emit again, with the next ``revision``.
             late: what becomes of records that come later still. They are counted (``late`` among

@@ -8,6 +8,7 @@ from typing import Any
 
 from sage.dataflow.channel import Channel
 from sage.dataflow.control import ControlItem
+from sage.dataflow.event_time import Stamped
 from sage.dataflow.keys import partition
 from sage.errors import OperatorError
 
@@ -104,5 +105,6 @@ def split_by_key(
         try:
             parts[partition(pair[0], count)].append(pair)
         except TypeError as error:
-            raise OperatorError(operator, pair[1], error) from error
+            record = pair[1].record if isinstance(pair[1], Stamped) else pair[1]
+            raise OperatorError(operator, record, error) from error
     return parts

@@ -48,7 +48,7 @@ class EventTimeOptions:
     Attributes:
         timestamp: returns a record's time; None for processing time.
         out_of_orderness: how much earlier than the latest record another one may be and still be
-            waited for; None where the watermarks come from further up, or there are none.
+            waited for; None takes the watermarks from further up, or 0 where there are none.
     """
 
     timestamp: TimestampFunction | None = None
@@ -70,18 +70,11 @@ def with_time(
 
     Returns:
         the nodes that it is to read, and what reads the time of what they emit.
-
-    Raises:
-        GraphError: the order of the records was said twice.
     """
     if options.timestamp is None:
         return tuple(inputs), ArrivalTime()
-    if all(environment.has_event_time(node) for node in inputs):
-        if options.out_of_orderness is not None:
-            raise GraphError(
-                "the stream has watermarks already, from event_time() or a window further up; say "
-                "out_of_orderness there"
-            )
+    further_up = all(environment.has_event_time(node) for node in inputs)
+    if further_up and options.out_of_orderness is None:
         return tuple(inputs), ReadTime(options.timestamp)
     arguments = {
         "timestamp": options.timestamp,
