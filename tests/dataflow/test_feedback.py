@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sage.dataflow import LocalEnvironment, Stream, TumblingWindows
-from sage.errors import DataflowError, GraphError
+from sage.errors import DataflowError, GraphError, OperatorError
 
 
 def halve(number: int) -> int:
@@ -181,6 +181,16 @@ def test_cancel_ends_a_loop_without_end() -> None:
     job = env.submit()
     assert turned.wait(20)
     job.cancel(timeout=20)
+
+
+def test_an_error_in_a_loop_ends_the_job(env: LocalEnvironment) -> None:
+    """It is raised to who waits, with the record."""
+    back = env.from_future("back")
+    down = env.from_collection([3]).union(back).map(lambda number: number - number // number)
+    down.fill_future(back)
+    down.sink(lambda _: None)
+    with pytest.raises(OperatorError, match="failed on record 0: ZeroDivisionError"):
+        env.submit(autostop=True)
 
 
 def test_windows_behind_a_loop(env: LocalEnvironment) -> None:

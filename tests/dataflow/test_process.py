@@ -233,6 +233,28 @@ def test_in_processes() -> None:
     assert Counter(out) == Counter(reminders(records, 5, 0))
 
 
+def remember(record: Record, context: RuntimeContext) -> None:
+    context.timer(context.processing_time + 0.02)
+
+
+def fired(at: float, context: RuntimeContext) -> list[str]:
+    return [context.key]
+
+
+def test_processing_timers_in_processes() -> None:
+    """The clock wakes a worker process, without a next record."""
+    out: list[str] = []
+
+    def source() -> Iterator[Record | None]:
+        yield ("a", 1)
+        yield from iter(lambda: None if not out else 1, 1)
+
+    env = LocalEnvironment(config={"workers": "process"})
+    env.from_source(source).keyby(key).process(remember, on_timer=fired).sink(out.append)
+    env.submit(autostop=True)
+    assert out == ["a"]
+
+
 def test_event_timers_need_event_time(env: LocalEnvironment) -> None:
     """A timer that nothing would ever fire is an error."""
     env.from_collection([("a", 1)]).keyby(key).process(

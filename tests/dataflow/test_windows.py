@@ -563,6 +563,20 @@ def test_in_processes(parallelism: int) -> None:
     }
 
 
+def test_processing_time_in_processes() -> None:
+    """Timers fire in worker processes too, without a next record."""
+    out: list[WindowResult] = []
+
+    def source() -> Iterator[str | None]:
+        yield "x"
+        yield from iter(lambda: None if not out else 1, 1)
+
+    env = LocalEnvironment(config={"workers": "process"})
+    env.from_source(source).keyby(str).window(TumblingWindows(0.05)).list().sink(out.append)
+    env.submit(autostop=True)
+    assert [result.value for result in out] == [["x"]]
+
+
 @pytest.mark.parametrize("ordered", [True, False])
 def test_watermarks_stay_behind_records_in_flight(env: LocalEnvironment, ordered: bool) -> None:
     """An async operator lets no watermark overtake the records before it."""
@@ -709,6 +723,27 @@ def test_an_aggregation_that_raises_names_the_record(env: LocalEnvironment) -> N
     ).reduce(lambda left, right: 1 / 0).sink(lambda _: None)
     with pytest.raises(OperatorError, match=r"'window' failed on record \('a', 2\)"):
         env.submit(autostop=True)
+
+
+def test_a_record_that_fails_takes_no_result_with_it(env: LocalEnvironment) -> None:
+    """The results that were due at that record are emitted all the same."""
+    out: list[WindowResult] = []
+
+    class Sum(MergingMean):
+        def add(self, accumulator: tuple[int, float], data: Record) -> tuple[int, float]:
+            if data[1] == 13:
+                raise ValueError("unlucky")
+            return super().add(accumulator, data)
+
+    records = [("a", 1), ("a", 2), ("a", 13), ("a", 14)]
+    env.from_collection(records).keyby(key).window(TumblingWindows(10), timestamp=time).aggregate(
+        Sum, on_error="dead_letter"
+    ).sink(out.append)
+    result = env.submit(autostop=True)
+    assert out == [("a", 0, 10, 1.5, 0), ("a", 10, 20, 14.0, 0)]
+    (letter,) = result.dead_letters
+    assert letter.record == ("a", 13)
+    assert result.failed == 1
 
 
 @pytest.mark.parametrize(

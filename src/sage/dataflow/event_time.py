@@ -251,15 +251,20 @@ class ReadTime:
 
 
 class ArrivalTime:
-    """The time is that of the clock, which never goes back."""
+    """The time is that of the clock, which never goes back.
 
-    def __init__(self) -> None:
+    Args:
+        clock: seconds since the epoch; None until the operator knows the job's.
+    """
+
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
         self._now = BEGINNING
-        self.services = JobServices()
+        self._clock = clock
 
     def now(self) -> float:
         """Return the processing time."""
-        self._now = max(self._now, self.services.processing_time())
+        assert self._clock is not None
+        self._now = max(self._now, self._clock())
         return self._now
 
     def read(self, record: Any) -> Stamped:

@@ -45,8 +45,7 @@ class ProcessOperator(Wrapper, Timed, Controlled, Bound):
         """Take the job's clock."""
         self._services = services
         if isinstance(self._time, ArrivalTime):
-            self._time = ArrivalTime()
-            self._time.services = services
+            self._time = ArrivalTime(services.processing_time)
 
     def open(self, context: RuntimeContext) -> Any:
         """Open the user's object, which may set timers from then on."""

@@ -110,8 +110,7 @@ class WindowOperator(Wrapper, Timed, Controlled, Bound):
         """Take the job's clock and dead letters."""
         self._services, self._meter = services, meter
         if isinstance(self._time, ArrivalTime):
-            self._time = ArrivalTime()
-            self._time.services = services
+            self._time = ArrivalTime(services.processing_time)
 
     def open(self, context: RuntimeContext) -> Any:
         """Open the user's object."""
