@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.timed import RUNS, Clock, moved
 
 from sage.dataflow import LocalEnvironment, ProcessFunction, RuntimeContext
 from sage.errors import GraphError, OperatorError
 
 Record = tuple[str, int]
 RECORDS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 40)), max_size=40)
-RUNS = st.sampled_from(
-    [{"workers": "inline"}, {"workers": "thread"}, {"workers": "thread", "batch_size": 2}]
-)
 
 
 def key(record: Record) -> str:
@@ -105,23 +103,6 @@ def test_event_timers_equal_plain_python(
     ).sink(out.append)
     env.submit(autostop=True)
     assert Counter(out) == Counter(reminders(records, delay, out_of_orderness))
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def moved(clock: Clock, steps: list[tuple[float, Any]]) -> Callable[[], Iterator[Any]]:
-    def source() -> Iterator[Any]:
-        for now, record in steps:
-            clock.now = now
-            yield record
-
-    return source
 
 
 def test_processing_timers_follow_the_injected_clock() -> None:
