@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -221,3 +222,25 @@ def test_concurrency_is_a_count() -> None:
     """Concurrency is a whole number from 1."""
     with pytest.raises(ConfigError, match="concurrency is 0"):
         LocalEnvironment().from_collection([1]).map(str, concurrency=0)
+
+
+def test_timers_behind_an_async_operator() -> None:
+    """A batch in the same stage is emitted by its timer while no record comes."""
+    arrived = threading.Event()
+    out: list[list[int]] = []
+
+    def source() -> Iterator[int]:
+        yield 1
+        assert arrived.wait(20), "the timer did not fire"
+
+    def sink(batch: list[int]) -> None:
+        out.append(batch)
+        arrived.set()
+
+    async def same(record: int) -> int:
+        return record
+
+    env = LocalEnvironment()
+    env.from_source(source).map(same).batch(10, timeout=0.05).sink(sink)
+    env.submit(autostop=True)
+    assert out == [[1]]

@@ -9,7 +9,10 @@ if TYPE_CHECKING:
     from sage.dataflow.context import RuntimeContext
     from sage.dataflow.dead_letters import DeadLetter
     from sage.dataflow.environment import LocalEnvironment
+    from sage.dataflow.event_time import LateRecordError
+    from sage.dataflow.files.source import FileOffset, FileRecord
     from sage.dataflow.functions import (
+        AggregateFunction,
         BatchFunction,
         CoMapFunction,
         FilterFunction,
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
         JoinFunction,
         KeyByFunction,
         MapFunction,
+        ProcessFunction,
         SinkFunction,
         SourceFunction,
     )
@@ -24,11 +28,20 @@ if TYPE_CHECKING:
     from sage.dataflow.result import JobResult, JobStatus, OperatorReport
     from sage.dataflow.retry import RetryPolicy
     from sage.dataflow.stream import Stream
+    from sage.dataflow.windows import (
+        SessionWindows,
+        SlidingWindows,
+        TumblingWindows,
+        WindowResult,
+    )
 
 _HOMES = {
+    "AggregateFunction": "sage.dataflow.functions",
     "BatchFunction": "sage.dataflow.functions",
     "CoMapFunction": "sage.dataflow.functions",
     "DeadLetter": "sage.dataflow.dead_letters",
+    "FileOffset": "sage.dataflow.files.source",
+    "FileRecord": "sage.dataflow.files.source",
     "FilterFunction": "sage.dataflow.functions",
     "FlatMapFunction": "sage.dataflow.functions",
     "JobHandle": "sage.dataflow.job",
@@ -36,20 +49,29 @@ _HOMES = {
     "JobStatus": "sage.dataflow.result",
     "JoinFunction": "sage.dataflow.functions",
     "KeyByFunction": "sage.dataflow.functions",
+    "LateRecordError": "sage.dataflow.event_time",
     "LocalEnvironment": "sage.dataflow.environment",
     "MapFunction": "sage.dataflow.functions",
+    "ProcessFunction": "sage.dataflow.functions",
     "OperatorReport": "sage.dataflow.result",
     "RetryPolicy": "sage.dataflow.retry",
     "RuntimeContext": "sage.dataflow.context",
+    "SessionWindows": "sage.dataflow.windows",
     "SinkFunction": "sage.dataflow.functions",
+    "SlidingWindows": "sage.dataflow.windows",
     "SourceFunction": "sage.dataflow.functions",
     "Stream": "sage.dataflow.stream",
+    "TumblingWindows": "sage.dataflow.windows",
+    "WindowResult": "sage.dataflow.windows",
 }
 
 __all__ = [
+    "AggregateFunction",
     "BatchFunction",
     "CoMapFunction",
     "DeadLetter",
+    "FileOffset",
+    "FileRecord",
     "FilterFunction",
     "FlatMapFunction",
     "JobHandle",
@@ -57,14 +79,20 @@ __all__ = [
     "JobStatus",
     "JoinFunction",
     "KeyByFunction",
+    "LateRecordError",
     "LocalEnvironment",
     "MapFunction",
     "OperatorReport",
+    "ProcessFunction",
     "RetryPolicy",
     "RuntimeContext",
+    "SessionWindows",
     "SinkFunction",
+    "SlidingWindows",
     "SourceFunction",
     "Stream",
+    "TumblingWindows",
+    "WindowResult",
 ]
 
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sage.dataflow.control import ControlItem
 from sage.dataflow.graph import Kind
 from sage.dataflow.loop import RecordFailedError
 from sage.dataflow.replica import OperatorReplica
@@ -17,13 +18,29 @@ DEFAULT_CONCURRENCY = 64
 class _Slot:
     """One record on its way through the operator."""
 
-    __slots__ = ("done", "error", "record", "result")
+    __slots__ = ("done", "error", "group", "record", "result")
 
-    def __init__(self, record: Any) -> None:
+    def __init__(self, record: Any, group: _Group) -> None:
         self.record = record
+        self.group = group
         self.result: Any = None
         self.error: BaseException | None = None
         self.done = False
+
+
+class _Group:
+    """The records between two control items.
+
+    Attributes:
+        left: how many of them are not emitted yet.
+        item: the control item that comes after them, once there is one.
+    """
+
+    __slots__ = ("item", "left")
+
+    def __init__(self) -> None:
+        self.left = 0
+        self.item: ControlItem | None = None
 
 
 class InFlight:
@@ -50,6 +67,8 @@ class InFlight:
         self._todo: deque[_Slot] = deque()
         # In order: every record not yet emitted. Otherwise: those that are done.
         self._results: deque[_Slot] = deque()
+        # The last one is open: no control item has come after it yet.
+        self._groups: deque[_Group] = deque([_Group()])
         self._active = 0
         # Workers that will look for another record. A task that has ended is still among
         # `_workers` until the event loop comes round to its callback.
@@ -67,11 +86,13 @@ class InFlight:
     @property
     def idle(self) -> bool:
         """Whether nothing is in flight and nothing waits to be emitted."""
-        return not (self._active or self._todo or self._results)
+        return not (self._active or self._todo or self._results) and len(self._groups) == 1
 
     def begin(self, records: Sequence[Any]) -> None:
         """Take records to work on."""
-        slots = [_Slot(record) for record in records]
+        group = self._groups[-1]
+        group.left += len(records)
+        slots = [_Slot(record, group) for record in records]
         self._todo.extend(slots)
         if self._ordered:
             self._results.extend(slots)
@@ -82,15 +103,32 @@ class InFlight:
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
 
+    def control(self, item: ControlItem) -> None:
+        """Take a control item, which stays behind the records taken before it."""
+        self._groups[-1].item = item
+        self._groups.append(_Group())
+        self._changed()
+
+    def passed(self) -> ControlItem | None:
+        """Return a control item before which every record is collected, or None."""
+        if len(self._groups) == 1 or self._groups[0].left:
+            return None
+        return self._groups.popleft().item
+
     def collect(self) -> list[Any]:
         """Return what the operator emits of the records that are done.
+
+        In order, no further than the next control item.
 
         Raises:
             RecordFailedError: it raised on one of them; ``done`` is what it emits of those before.
         """
         emitted: list[Any] = []
         while self._results and self._results[0].done:
+            if self._ordered and self._results[0].group is not self._groups[0]:
+                break
             slot = self._results.popleft()
+            slot.group.left -= 1
             if slot.error is not None:
                 self._operator.meter.failed += 1
                 failure = RecordFailedError(self._operator.name, slot.record, slot.error)

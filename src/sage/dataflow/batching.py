@@ -7,7 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from sage.dataflow.checks import check_count
-from sage.dataflow.lifecycle import Timed
+from sage.dataflow.control import ControlItem, Controlled, Probe
+from sage.dataflow.guard import JobServices
+from sage.dataflow.lifecycle import Bound, Timed
+from sage.dataflow.meter import Meter
 from sage.errors import ConfigError
 
 CHARACTERS_PER_TOKEN = 4
@@ -27,7 +30,7 @@ def estimate_tokens(record: Any) -> int:
     return max(1, -(-len(record) // CHARACTERS_PER_TOKEN))
 
 
-class Batcher(Timed):
+class Batcher(Timed, Controlled, Bound):
     """Emits lists of records.
 
     A list is emitted when it is full, when the next record's tokens would not fit, when its first
@@ -38,7 +41,7 @@ class Batcher(Timed):
         timeout: seconds that the first record of a list waits at most; None waits for a full one.
         max_tokens: most tokens of a list; a record with more makes a list of its own.
         tokens: counts the tokens of a record.
-        clock: seconds, the same as the runtime's.
+        clock: seconds, until the job's is given.
     """
 
     def __init__(
@@ -61,6 +64,10 @@ class Batcher(Timed):
         self._held: list[Any] = []
         self._held_tokens = 0
 
+    def bind(self, services: JobServices, meter: Meter) -> None:  # noqa: ARG002 - counts nothing
+        """Go by the job's clock."""
+        self._clock = services.clock
+
     def execute(self, record: Any) -> list[list[Any]] | None:
         """Hold a record; return the lists that are complete thereby."""
         emitted: list[list[Any]] = []
@@ -77,6 +84,10 @@ class Batcher(Timed):
         ):
             emitted += self.flush()
         return emitted or None
+
+    def act(self, item: ControlItem) -> list[list[Any]]:
+        """Emit what is held when a loop has nothing else to go on with."""
+        return self.flush() if isinstance(item, Probe) else []
 
     def wake(self) -> list[list[Any]]:
         """Emit what is held: its first record has waited long enough."""

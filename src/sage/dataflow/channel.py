@@ -1,15 +1,19 @@
 """The bounded queue between two stages: lists of records, backpressure, an end.
 
 All replicas of the consuming stage take from one channel, so the one that is free takes next.
+A control item keeps its place among the lists; when it is at the head, each consumer gets it before
+any record that came after it.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
+
+from sage.dataflow.control import Alignment, ControlItem
 
 
 class ChannelClosed(Exception):  # noqa: N818 - a signal between threads, never shown to a user
@@ -49,10 +53,15 @@ class Channel:
         self._capacity = capacity
         self._producers = producers
         self._consumers = consumers
-        self._lists: deque[list[Any]] = deque()
+        self._lists: deque[list[Any] | ControlItem] = deque()
         self._queued = 0
+        # Made by the first control item: most channels never see one.
+        self._alignment: Alignment | None = None
+        # Control items that a consumer has still to take, the other ones having passed them.
+        self._mail: list[deque[ControlItem]] = [deque() for _ in range(consumers)]
         self._open_batches: list[deque[Any]] = []
         self._closed = False
+        self._refusal: Exception | None = None
         self._lock = threading.Lock()
         self._not_full = threading.Condition(self._lock)
         # Called, and left out, when there is something to take; the lock is held then.
@@ -74,25 +83,45 @@ class Channel:
             with self._lock:
                 self._put(records)
 
-    def take(self, limit: int, timeout: float | None = None) -> list[Any]:
+    def control(self, item: ControlItem, producer: Hashable) -> None:
+        """Append a producer's control item behind its records; never waits."""
+        with self._lock:
+            if self._alignment is None:
+                self._alignment = Alignment(self._producers)
+            self._append_items(self._alignment.arrive(producer, item))
+
+    def take(
+        self, limit: int, timeout: float | None = None, consumer: int = 0
+    ) -> list[Any] | ControlItem:
         """Return up to ``limit`` records, in order; empty after ``timeout`` seconds without any.
 
         A consumer takes no more than its share of what waits, so that the others find some too.
+        A control item is returned by itself.
+
+        Args:
+            limit: most records.
+            timeout: seconds.
+            consumer: number of the consumer, from 0.
 
         Raises:
             EndOfStream: there will be no more.
             ChannelClosed: the job was stopped.
         """
         with self._lock:
-            return self._pop_share(limit) if self._await_records(timeout) else []
+            if not self._await_records(timeout, consumer):
+                return []
+            return self._pop_share(limit, consumer)
 
-    def take_now(self, limit: int, ready: Callable[[], None]) -> list[Any]:
+    def take_now(
+        self, limit: int, ready: Callable[[], None], consumer: int = 0
+    ) -> list[Any] | ControlItem:
         """Return up to ``limit`` records without waiting, for a consumer on an event loop.
 
         Args:
             limit: most records.
             ready: called once, from another thread, when there is something to take; only when
                 this call returned nothing.
+            consumer: number of the consumer, from 0.
 
         Raises:
             EndOfStream: there will be no more.
@@ -100,7 +129,7 @@ class Channel:
         """
         with self._lock:
             self._forget(ready)
-            return self._pop_share(limit) if self._has_records(ready) else []
+            return self._pop_share(limit, consumer) if self._has_records(ready, consumer) else []
 
     def pass_on(self, ready: Callable[[], None]) -> None:
         """Let another consumer take what this one was called for, or would be, and cannot."""
@@ -137,11 +166,22 @@ class Channel:
         with self._lock:
             self._put(_drain(batch))
 
-    def finish(self) -> None:
-        """Say that one producer will put no more; what its open batch holds is still taken."""
+    def finish(self, producer: Hashable = None) -> None:
+        """Say that one producer will put no more; what its open batch holds is still taken.
+
+        Args:
+            producer: the one that finishes, as it was named in `control`.
+        """
         with self._lock:
             self._producers -= 1
+            if self._alignment is not None:
+                self._append_items(self._alignment.finish(producer))
             self._wake(len(self._sleepers))
+
+    def refuse(self, error: Exception) -> None:
+        """Raise an error to who puts records from now on: nobody takes them any more."""
+        with self._lock:
+            self._refusal = error
 
     @property
     def closed(self) -> bool:
@@ -169,6 +209,8 @@ class Channel:
             return ChannelStatistics(queued, self._capacity, self._producers)
 
     def _put(self, records: list[Any]) -> None:
+        if self._refusal is not None and records:
+            raise self._refusal
         # Records are in the queue before the producer waits: those of an open batch, drained
         # above, would otherwise be overtaken by the next ones put in it.
         self._lists.append(records)
@@ -179,6 +221,14 @@ class Channel:
         if self._closed:
             raise ChannelClosed
 
+    def _append_items(self, items: list[ControlItem]) -> None:
+        if items:
+            # What other producers have left in open batches came before, for all anybody knows.
+            self._collect_open_batches()
+            self._lists.extend(items)
+            self._queued += len(items)
+            self._wake(len(items))
+
     def _wake(self, count: int) -> None:
         for _ in range(min(count, len(self._sleepers))):
             self._sleepers.popleft()()
@@ -187,23 +237,23 @@ class Channel:
         if sleeper in self._sleepers:
             self._sleepers.remove(sleeper)
 
-    def _await_records(self, timeout: float | None) -> bool:
+    def _await_records(self, timeout: float | None, consumer: int) -> bool:
         """Wait for the first record; say whether there is one."""
         # A condition of its own for each sleeper: those woken leave `_sleepers` at once, so that
         # `hungry` says whether one more record is wanted.
         bed = threading.Condition(self._lock)
-        while not self._has_records(bed.notify):
+        while not self._has_records(bed.notify, consumer):
             woken = bed.wait(timeout)
             self._forget(bed.notify)
             if not woken:
-                return self._has_records(None)
+                return self._has_records(None, consumer)
         return True
 
-    def _has_records(self, sleeper: Callable[[], None] | None) -> bool:
+    def _has_records(self, sleeper: Callable[[], None] | None, consumer: int) -> bool:
         """Say whether there are records; if not, leave ``sleeper`` to be called."""
         if self._closed:
             raise ChannelClosed
-        if self._queued:
+        if self._queued or self._mail[consumer]:
             return True
         # Counted as a sleeper before looking into the open batches: a producer appends first and
         # looks at `hungry` then, so one of the two always sees the other.
@@ -224,20 +274,39 @@ class Channel:
                 self._lists.append(records)
                 self._queued += len(records)
 
-    def _pop_share(self, limit: int) -> list[Any]:
+    def _pop_share(self, limit: int, consumer: int) -> list[Any] | ControlItem:
+        if self._mail[consumer]:
+            return self._mail[consumer].popleft()
         share = -(-self._queued // self._consumers)
-        records = self._pop(min(limit, share))
+        first = self._lists.popleft()
+        taken = (
+            self._distribute(first, consumer)
+            if isinstance(first, ControlItem)
+            else self._pop(first, min(limit, share))
+        )
         if self._queued <= self._capacity // 2:
             self._not_full.notify_all()
-        return records
+        return taken
 
-    def _pop(self, limit: int) -> list[Any]:
+    def _distribute(self, item: ControlItem, consumer: int) -> ControlItem:
+        """Return the item at the head to one consumer and leave it to the others."""
+        self._queued -= 1
+        for number, mail in enumerate(self._mail):
+            if number != consumer:
+                mail.append(item)
+        self._wake(len(self._sleepers))
+        return item
+
+    def _pop(self, records: list[Any], limit: int) -> list[Any]:
         # A list is shared when several stages read the same stream: it is never changed here.
-        records = self._lists.popleft()
         if len(records) < limit and self._lists:
             records = records.copy()
             while len(records) < limit and self._lists:
-                records += self._lists.popleft()
+                following = self._lists[0]
+                if isinstance(following, ControlItem):
+                    break
+                records += following
+                self._lists.popleft()
         if len(records) > limit:
             self._lists.appendleft(records[limit:])
             records = records[:limit]

@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from sage.dataflow.blueprint import Blueprint, split_arguments
 from sage.dataflow.context import RuntimeContext
+from sage.dataflow.event_time import (
+    TaggedTimestamp,
+    TimestampFunction,
+    check_timestamp_function,
+)
 from sage.dataflow.graph import Kind, Node
 from sage.dataflow.lifecycle import Wrapper
 from sage.errors import GraphError, shorten
@@ -15,6 +20,8 @@ from sage.errors import GraphError, shorten
 if TYPE_CHECKING:
     from sage.dataflow.environment import LocalEnvironment
     from sage.dataflow.stream import Stream
+    from sage.dataflow.windowed import LateChoice, WindowedConnectedStreams
+    from sage.dataflow.windows import Windows
 
 FIRST, SECOND = 0, 1
 
@@ -77,7 +84,8 @@ class KeyedConnectedStreams:
     def join(self, function: Any, *args: Any, **kwargs: Any) -> Stream:
         """Make a record of each pair of records, one of each stream, that share a key.
 
-        Every record is kept until the job ends, so the streams should be bounded.
+        Every record is kept until the job ends, so the streams should be bounded; ``window``
+        before it bounds what is kept.
 
         Args:
             function: a `JoinFunction`, an instance or a class, or a callable of both records; a
@@ -95,6 +103,45 @@ class KeyedConnectedStreams:
             keyed=True,
         )
         return _stream(self._environment, node)
+
+    def window(
+        self,
+        windows: Windows,
+        *,
+        timestamp: TimestampFunction | tuple[TimestampFunction, TimestampFunction] | None = None,
+        out_of_orderness: float | None = None,
+        allowed_lateness: float = 0.0,
+        late: LateChoice = "dead_letter",
+    ) -> WindowedConnectedStreams:
+        """Divide the records of each key into windows of time, those of both streams together.
+
+        The watermark is that of the stream which is behind.
+
+        Args:
+            windows: `TumblingWindows`, `SlidingWindows` or `SessionWindows`.
+            timestamp: returns a record's time; a pair of functions when the streams need one each;
+                None for processing time.
+            out_of_orderness: see `KeyedStream.window`; of each stream by itself.
+            allowed_lateness: see `KeyedStream.window`.
+            late: see `KeyedStream.window`.
+
+        Raises:
+            ConfigError: a value is wrong.
+        """
+        functions: Any = timestamp if isinstance(timestamp, tuple) else (timestamp, timestamp)
+        if timestamp is not None:
+            for function in functions:
+                check_timestamp_function(function)
+        from sage.dataflow.windowed import EventTimeOptions, WindowedConnectedStreams
+
+        return WindowedConnectedStreams(
+            self._environment,
+            self._inputs,
+            windows,
+            EventTimeOptions(TaggedTimestamp(functions) if timestamp else None, out_of_orderness),
+            allowed_lateness=allowed_lateness,
+            late=late,
+        )
 
 
 class Tag:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sage.dataflow.state import KeyedState
+from sage.dataflow.timers import Timers
 
 
 class OperatorMetrics:
@@ -40,6 +41,7 @@ class RuntimeContext:
         logger: the operator's logger, ``sage.dataflow.<name>``.
         metrics: counters of this replica.
         state: what this replica keeps by key, after ``keyby``.
+        timers: of this replica, in ``process``; `timer` sets them.
     """
 
     name: str
@@ -47,6 +49,7 @@ class RuntimeContext:
     parallelism: int = 1
     metrics: OperatorMetrics = field(default_factory=OperatorMetrics)
     state: KeyedState = field(default_factory=KeyedState)
+    timers: Timers = field(default_factory=Timers)
 
     @property
     def key(self) -> Any:
@@ -56,6 +59,39 @@ class RuntimeContext:
             DataflowError: the stream is not keyed.
         """
         return self.state.current_key()
+
+    def timer(self, at: float, *, time: str | None = None) -> None:
+        """Have ``on_timer`` called for the key at hand, in ``process``.
+
+        Args:
+            at: when; in the past, it is called after the record at hand.
+            time: "event" goes by the watermark, "processing" by the clock, in seconds since the
+                epoch. By default event time with ``process(timestamp=…)``, otherwise processing
+                time.
+
+        Raises:
+            DataflowError: the operator has no such timers.
+        """
+        self.timers.set(self.key, at, time)
+
+    def cancel_timer(self, at: float, *, time: str | None = None) -> None:
+        """Forget the timer of the key at hand for a moment, if it is set."""
+        self.timers.cancel(self.key, at, time)
+
+    @property
+    def timestamp(self) -> float:
+        """The time of the record or timer at hand, in ``process``."""
+        return self.timers.timestamp
+
+    @property
+    def watermark(self) -> float:
+        """How far event time has gone on, in ``process``; minus infinity at first."""
+        return self.timers.watermark
+
+    @property
+    def processing_time(self) -> float:
+        """The clock that processing-time timers go by, in ``process``: seconds since the epoch."""
+        return self.timers.time.processing_time()
 
     @property
     def logger(self) -> logging.Logger:

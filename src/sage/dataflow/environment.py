@@ -9,6 +9,11 @@ from sage.dataflow.blueprint import Blueprint, class_options, split_arguments
 from sage.dataflow.build import build_replicas
 from sage.dataflow.config import EnvironmentConfig
 from sage.dataflow.dead_letters import DeadLetter, DeadLetters
+from sage.dataflow.event_time import WatermarkSource
+from sage.dataflow.feedback import Feedback
+from sage.dataflow.files.formats import FileFormat, ReadOptions, check_installed, read_format
+from sage.dataflow.files.locate import PathLike, find_files
+from sage.dataflow.files.source import FileSource
 from sage.dataflow.graph import Graph, Kind, Node
 from sage.dataflow.guard import JobServices
 from sage.dataflow.job import JobHandle, Runtime
@@ -29,14 +34,24 @@ class LocalEnvironment:
     Args:
         name: for logs and the summary.
         config: keys of `EnvironmentConfig`.
+        clock: seconds since the epoch that timers, processing-time windows and batch timeouts go
+            by, for tests: with workers "inline", jobs are then the same in every run. By default
+            the machine's, without its jumps.
 
     Raises:
         UnknownKeyError: a key of ``config`` does not exist.
         ConfigError: a value is wrong.
     """
 
-    def __init__(self, name: str = "pipeline", config: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "pipeline",
+        config: Mapping[str, Any] | None = None,
+        *,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
         self.name = name
+        self._clock = clock
         self.config = EnvironmentConfig.from_mapping(config)
         self.last_job: JobHandle | None = None
         self._graph = Graph()
@@ -75,6 +90,71 @@ class LocalEnvironment:
             raise GraphError(f"from_collection() got {shorten(records)}; give an iterable")
         options.setdefault("name", self.free_name("collection"))
         return self._add_source(records, (), options, method="from_collection", bounded=True)
+
+    def from_files(
+        self,
+        paths: PathLike | Iterable[PathLike],
+        format: str | None = None,  # noqa: A002 - the word that users know
+        *,
+        offsets: bool = False,
+        encoding: str = "utf-8",
+        delimiter: str = ",",
+        columns: Iterable[str] | None = None,
+        **options: Any,
+    ) -> Stream:
+        """Begin a stream of the records of files, one file after the other.
+
+        Args:
+            paths: files, globs (``**`` for folders within folders), or URLs where fsspec is
+                installed; one or several. Files whose name ends in ``.gz`` are unpacked.
+            format: "text" (a record is a line), "jsonl" (a value a line), "csv" (a dict a row,
+                named by the first line) or "parquet" (a dict a row; needs pyarrow). None goes by
+                the names.
+            offsets: give `FileRecord` records, with the file and where in it each begins.
+            encoding: of text, JSONL and CSV.
+            delimiter: of CSV.
+            columns: of Parquet, those to read; None reads all.
+            options: the operator's options. With ``parallelism`` above 1, replicas share out the
+                files.
+
+        Raises:
+            GraphError: a path names no file.
+            ConfigError: the format is not known, or a value is wrong.
+        """
+        files = find_files(paths)
+        format_ = read_format(format, files)
+        check_installed(format_)
+        if columns is not None and format_ is not FileFormat.PARQUET:
+            raise ConfigError(f"columns is for Parquet, not for {format_.value!r}")
+        read = ReadOptions(encoding, delimiter, None if columns is None else tuple(columns))
+        arguments = {"files": files, "format_": format_, "read": read, "offsets": offsets}
+        options.setdefault("name", self.free_name("files"))
+        # Files are read as they are needed, but never waited for.
+        node = self.add_node(
+            Kind.SOURCE, Blueprint(FileSource, kwargs=arguments), options, eager=True
+        )
+        return Stream(self, node)
+
+    def from_future(self, name: str) -> Stream:
+        """Begin a stream with what comes out further down: a feedback loop.
+
+        ``stream.fill_future(future)`` says what that is. The loop ends when its other inputs have
+        ended and no record goes round in it any more.
+
+        Args:
+            name: of the operator.
+        """
+        node = self.add_node(
+            Kind.MAP,
+            Blueprint(Feedback),
+            {"name": name, "parallelism": 1, "workers": "thread"},
+            future=True,
+        )
+        return Stream(self, node)
+
+    def fill(self, future: Node, inputs: tuple[int, ...]) -> None:
+        """Let a future read operators; `Stream.fill_future` calls this."""
+        self._graph.fill(future, inputs)
 
     @overload
     def submit(
@@ -138,6 +218,7 @@ class LocalEnvironment:
         eager: bool = False,
         bounded: bool = True,
         keyed: bool = False,
+        future: bool = False,
     ) -> Node:
         """Add an operator to the graph; streams call this."""
         merged = OperatorOptions.merged(f"{kind.value}()", class_options(blueprint), options)
@@ -154,9 +235,19 @@ class LocalEnvironment:
             eager=eager,
             bounded=bounded,
             keyed=keyed,
+            future=future,
             options=merged,
             workers=self._workers(kind, blueprint, merged.workers),
         )
+
+    def has_event_time(self, node: Node) -> bool:
+        """Say whether watermarks reach what reads an operator, along every way."""
+        given = node.blueprint.given
+        if isinstance(given, type) and issubclass(given, WatermarkSource):
+            return True
+        # A loop's own records have no watermark that could go round with them.
+        inputs = [] if node.future else [self._graph.nodes[input_] for input_ in node.inputs]
+        return bool(inputs) and all(self.has_event_time(input_) for input_ in inputs)
 
     def _workers(self, kind: Kind, blueprint: Blueprint, asked: Workers | None) -> Workers:
         """Say where an operator's replicas live."""
@@ -207,9 +298,17 @@ class LocalEnvironment:
             )
         return Stream(self, node)
 
+    def _services(self) -> JobServices:
+        letters = DeadLetters(self._dead_letter_sink)
+        if self._clock is None:
+            return JobServices(letters)
+        return JobServices(
+            letters, clock=self._clock, wall_clock=self._clock, clock_offset=0.0, injected=True
+        )
+
     def _prepare(self, profile: bool) -> JobHandle:
         plan = make_plan(self._graph)
-        services = JobServices(DeadLetters(self._dead_letter_sink))
+        services = self._services()
         replicas = build_replicas(plan, services, profile=profile)
         inline = self.config.workers is Workers.INLINE
         runtime: Runtime = (InlineRuntime if inline else ThreadRuntime)(

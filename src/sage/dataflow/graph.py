@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from sage.dataflow.blueprint import Blueprint
@@ -36,6 +36,7 @@ class Node:
         eager: of a source, whether its records are all in memory already, so that reading them
             never waits.
         bounded: of a source, whether None ends it.
+        future: whether it stands for a stream that is made further down, and reads it.
         keyed: whether it reads the (key, record) pairs of a keyby; with several replicas, all
             records of a key go to the same one.
         options: what else was said of it.
@@ -51,6 +52,7 @@ class Node:
     eager: bool = False
     bounded: bool = True
     keyed: bool = False
+    future: bool = False
     options: OperatorOptions = field(default_factory=OperatorOptions)
     workers: Workers = Workers.THREAD
 
@@ -61,7 +63,7 @@ class Node:
 
 
 class Graph:
-    """Operators in the order they were added; an operator's inputs come before it."""
+    """Operators in the order they were added; their inputs come before all but futures."""
 
     def __init__(self) -> None:
         self._nodes: list[Node] = []
@@ -83,6 +85,7 @@ class Graph:
         eager: bool = False,
         bounded: bool = True,
         keyed: bool = False,
+        future: bool = False,
         options: OperatorOptions,
         workers: Workers = Workers.THREAD,
     ) -> Node:
@@ -105,11 +108,22 @@ class Graph:
             eager=eager,
             bounded=bounded,
             keyed=keyed,
+            future=future,
             options=options,
             workers=workers,
         )
         self._nodes.append(node)
         return node
+
+    def fill(self, future: Node, inputs: tuple[int, ...]) -> None:
+        """Let a future read the stream that it stands for.
+
+        Raises:
+            GraphError: it does already.
+        """
+        if self._nodes[future.id].inputs:
+            raise GraphError(f"from_future({future.name!r}) is filled already")
+        self._nodes[future.id] = replace(future, inputs=inputs)
 
     def consumers(self, node: Node) -> list[Node]:
         """Return the operators that read ``node``."""
@@ -120,6 +134,11 @@ class Graph:
         if not self._nodes:
             raise GraphError("the pipeline is empty; begin with from_source or from_collection")
         for node in self._nodes:
+            if node.future and not node.inputs:
+                raise GraphError(
+                    f"from_future({node.name!r}) was never filled; call fill_future() on the "
+                    "stream that it stands for"
+                )
             if node.kind is not Kind.SINK and not self.consumers(node):
                 raise GraphError(
                     f"nothing reads operator {node.name!r}; end its stream with sink() or print()"

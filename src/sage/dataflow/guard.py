@@ -25,14 +25,23 @@ class JobServices:
     Attributes:
         dead_letters: where records go that were given up.
         cancelled: set when the job is cancelled; ends every wait.
-        clock: seconds.
+        clock: seconds, for timers too.
         wall_clock: seconds since the epoch.
+        clock_offset: seconds since the epoch when ``clock`` reads 0. It is taken once, so that
+            processing time goes on evenly whatever becomes of the machine's clock.
+        injected: whether the clock is the user's own, to which nothing wakes by itself.
     """
 
     dead_letters: DeadLetters = field(default_factory=DeadLetters)
     cancelled: Event = field(default_factory=Event)
     clock: Callable[[], float] = time.perf_counter
     wall_clock: Callable[[], float] = time.time
+    clock_offset: float = field(default_factory=lambda: time.time() - time.perf_counter())
+    injected: bool = False
+
+    def processing_time(self) -> float:
+        """Return the seconds since the epoch by which processing-time timers go."""
+        return self.clock() + self.clock_offset
 
 
 class Guard:

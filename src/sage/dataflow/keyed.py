@@ -7,10 +7,14 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from sage.dataflow.blueprint import split_arguments
+from sage.dataflow.blueprint import Blueprint, split_arguments
 from sage.dataflow.context import RuntimeContext
+from sage.dataflow.event_time import TimestampFunction
 from sage.dataflow.graph import Kind
 from sage.dataflow.lifecycle import Wrapper
+from sage.dataflow.process_operator import ProcessOperator
+from sage.dataflow.windowed import EventTimeOptions, LateChoice, WindowedStream, with_time
+from sage.dataflow.windows import Windows
 from sage.errors import ConfigError, GraphError
 
 if TYPE_CHECKING:
@@ -62,6 +66,91 @@ class KeyedStream:
         kwargs.setdefault("name", self._pairs.environment.free_name("reduce"))
         return self._add(Kind.FLATMAP, function, args, kwargs, wrap)
 
+    def process(
+        self,
+        function: Any,
+        *args: Any,
+        on_timer: Callable[[float, RuntimeContext], Any] | None = None,
+        timestamp: TimestampFunction | None = None,
+        out_of_orderness: float | None = None,
+        **kwargs: Any,
+    ) -> Stream:
+        """Turn records and timers into any number of records, with the key's state at hand.
+
+        ``context.timer(at)`` sets a timer for the key; ``on_timer`` is called when it has come,
+        before any record of a later time. Timers that are still set when the input ends are called
+        then, each once.
+
+        Args:
+            function: a `ProcessFunction`, an instance or a class, or a callable of a record and
+                the `RuntimeContext` that returns or yields records.
+            args: of the constructor.
+            on_timer: with a callable, what is called with a timer's time and the context.
+            timestamp: returns a record's time, for event-time timers; None where only the clock
+                matters, or the stream has watermarks already.
+            out_of_orderness: see `window`.
+            kwargs: of the constructor, and the operator's options.
+
+        Raises:
+            ConfigError: a value is wrong.
+        """
+        environment = self._pairs.environment
+        time_options = EventTimeOptions(timestamp, out_of_orderness)
+        blueprint, options = split_arguments(function, args, kwargs, method="process")
+        if on_timer is not None and (blueprint.is_class or blueprint.is_instance):
+            raise GraphError(
+                f"{blueprint.label} is an operator: define on_timer() in it instead of giving one"
+            )
+        self._refuse_async(blueprint, "process")
+        inputs, time = with_time(environment, self._pairs.nodes, time_options)
+        has_event_time = all(environment.has_event_time(node) for node in inputs)
+        wrap = partial(ProcessOperator, time=time, has_event_time=has_event_time, on_timer=on_timer)
+        options.setdefault("name", environment.free_name(blueprint.label or "process"))
+        pairs = type(self._pairs)(environment, *inputs)
+        return pairs.add(Kind.FLATMAP, replace(blueprint, wrap=wrap), options, keyed=True)
+
+    def window(
+        self,
+        windows: Windows,
+        *,
+        timestamp: TimestampFunction | None = None,
+        out_of_orderness: float | None = None,
+        allowed_lateness: float = 0.0,
+        late: LateChoice = "dead_letter",
+    ) -> WindowedStream:
+        """Divide the records of each key into windows of time.
+
+        In event time a window emits when the watermark passes its end: the latest timestamp that
+        was seen, less ``out_of_orderness``. In processing time it emits by the clock. Whatever is
+        open when the input ends is emitted then.
+
+        Args:
+            windows: `TumblingWindows`, `SlidingWindows` or `SessionWindows`.
+            timestamp: returns a record's time, a number in any unit; None for processing time, in
+                seconds since the epoch.
+            out_of_orderness: how much earlier than the latest record another one may be and still
+                be waited for, in the timestamps' unit. By default the watermarks are those of
+                `Stream.event_time` or windows further up, or, where there are none, 0 behind the
+                latest record. Giving it makes watermarks of this stream's records, in place of any
+                from further up.
+            allowed_lateness: how long after its end a window is kept, in the timestamps' unit; a
+                record that comes until then makes it emit again, with the next ``revision``.
+            late: what becomes of records that come later still. They are counted (``late`` among
+                the operator's metrics), and "dead_letter" hands them to the job's dead letters,
+                "stream" emits them in `WindowedStream.late`, "drop" does nothing more.
+
+        Raises:
+            ConfigError: a value is wrong.
+        """
+        return WindowedStream(
+            self._pairs.environment,
+            self._pairs.nodes,
+            windows,
+            EventTimeOptions(timestamp, out_of_orderness),
+            allowed_lateness=allowed_lateness,
+            late=late,
+        )
+
     def _add(
         self,
         kind: Kind,
@@ -71,12 +160,16 @@ class KeyedStream:
         wrap: Callable[[Any], Any] | None = None,
     ) -> Stream:
         blueprint, options = split_arguments(function, args, kwargs, method=kind.value)
+        self._refuse_async(blueprint, kind.value)
+        return self._pairs.add(kind, replace(blueprint, wrap=wrap), options, keyed=True)
+
+    @staticmethod
+    def _refuse_async(blueprint: Blueprint, method: str) -> None:
         if blueprint.is_async:
             raise GraphError(
-                f"{blueprint.label or kind.value} is async, and keyed operators run one record at "
+                f"{blueprint.label or method} is async, and keyed operators run one record at "
                 "a time; put the async operator before keyby()"
             )
-        return self._pairs.add(kind, replace(blueprint, wrap=wrap), options, keyed=True)
 
 
 class Reducer(Wrapper):

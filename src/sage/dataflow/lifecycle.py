@@ -5,14 +5,20 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sage.dataflow.context import RuntimeContext
 from sage.dataflow.functions.base import Function
 
+if TYPE_CHECKING:
+    from sage.dataflow.guard import JobServices
+    from sage.dataflow.meter import Meter
+
 
 def is_operator(target: object) -> bool:
     """Say whether an object is an operator, as against a plain callable or an iterable."""
+    if isinstance(target, Function) or (inspect.isclass(target) and issubclass(target, Function)):
+        return True
     return any(callable(getattr(target, name, None)) for name in ("execute", "map1"))
 
 
@@ -62,6 +68,14 @@ class Timed(ABC):
     @abstractmethod
     def wake(self) -> list[Any]:
         """Return the records to emit, the timer having come."""
+
+
+class Bound(ABC):
+    """An operator that uses what the job's replicas share."""
+
+    @abstractmethod
+    def bind(self, services: JobServices, meter: Meter) -> None:
+        """Take the job's services and the replica's counts, before ``open``."""
 
 
 class Wrapper:

@@ -82,7 +82,6 @@ class RecordLoop:
         self._measure_all = measure_all
         self._batches = 0
         self._per_record = 0.0
-        self._busy = 0.0
         self._counts: tuple[int, ...] = ()
         self._failed_step: int | None = None
         nodes = [replica.node for replica in replicas]
@@ -144,11 +143,10 @@ class RecordLoop:
             taken = len(records) - length_hint(iterator)
             elapsed = self._clock() - start
             self._per_record = elapsed / max(taken, 1)
-            self._busy += elapsed
-            self._account(taken)
+            self._account(taken, elapsed)
 
-    def _account(self, taken: int) -> None:
-        """Add a batch's counts to the meters; what one operator emits, the next one takes."""
+    def _account(self, taken: int, elapsed: float) -> None:
+        """Add a batch's counts and time to the meters; what one emits, the next one takes."""
         for step, (replica, count) in enumerate(zip(self._replicas, self._counts, strict=True)):
             meter = replica.meter
             failed = int(step == self._failed_step)
@@ -161,8 +159,9 @@ class RecordLoop:
                 taken -= count + failed
             meter.records_out += taken
         clocked = sum(replica.meter.clocked for replica in self._replicas)
-        for replica in self._replicas:
-            replica.meter.busy = self._busy * replica.meter.clocked / clocked if clocked else 0.0
+        if clocked:
+            for replica in self._replicas:
+                replica.meter.busy += elapsed * replica.meter.clocked / clocked
 
     def _compile(self, source: LoopSource) -> LoopFunction:
         names = " → ".join(replica.name for replica in self._replicas)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sage.dataflow.channel import Channel
+from sage.dataflow.control import ControlItem
+from sage.dataflow.event_time import Stamped
 from sage.dataflow.keys import partition
 from sage.errors import OperatorError
 
@@ -66,11 +68,23 @@ class Output:
         if self._only.hungry or len(self._open) >= self._batch_size:
             self._only.flush(self._open)
 
+    def control(self, item: ControlItem) -> None:
+        """Send a control item to every replica of every consuming stage, behind the records.
+
+        Raises:
+            ChannelClosed: the job was stopped.
+        """
+        if self._only is not None and self._open:
+            self._only.flush(self._open)
+        for channels in self._targets:
+            for channel in channels:
+                channel.control(item, self)
+
     def finish(self) -> None:
         """Say that no more will come."""
         for channels in self._targets:
             for channel in channels:
-                channel.finish()
+                channel.finish(self)
 
 
 def split_by_key(
@@ -91,5 +105,6 @@ def split_by_key(
         try:
             parts[partition(pair[0], count)].append(pair)
         except TypeError as error:
-            raise OperatorError(operator, pair[1], error) from error
+            record = pair[1].record if isinstance(pair[1], Stamped) else pair[1]
+            raise OperatorError(operator, record, error) from error
     return parts

@@ -6,10 +6,12 @@ stage, which runs in one thread a replica; between stages lie bounded channels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from sage.dataflow.graph import Graph, Kind, Node
 from sage.dataflow.workers import Workers
+from sage.errors import GraphError
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +19,13 @@ class Stage:
     """Operators that run as one.
 
     Attributes:
-        id: its place in the plan; a stage's inputs come before it.
+        id: its place in the plan; its inputs come before it, unless it begins a loop.
         nodes: the operators, first to last.
         inputs: ids of the stages whose records it takes; empty for a stage with a source.
         outputs: ids of the stages that take its records; every one gets every record.
         keyed: whether its records go to its replicas by their key, each replica having a channel
             of its own; otherwise all replicas take from one channel.
+        loop: the stages of the feedback loop that begins here; empty when none does.
     """
 
     id: int
@@ -30,6 +33,7 @@ class Stage:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     keyed: bool = False
+    loop: frozenset[int] = frozenset()
 
     @property
     def parallelism(self) -> int:
@@ -84,12 +88,13 @@ def make_plan(graph: Graph) -> Plan:
         else:
             stage_of[node.id] = stage_of[upstream.id]
             members[stage_of[node.id]].append(node)
-    return Plan(tuple(_stage(graph, id_, nodes, stage_of) for id_, nodes in enumerate(members)))
+    stages = [_stage(graph, id_, nodes, stage_of) for id_, nodes in enumerate(members)]
+    return Plan(tuple(_with_loop(stage, stages) for stage in stages))
 
 
 def _fusable_input(graph: Graph, node: Node) -> Node | None:
     """Return the operator whose stage ``node`` joins, or None when it begins its own."""
-    if len(node.inputs) != 1:
+    if len(node.inputs) != 1 or node.future:
         return None
     upstream = graph.nodes[node.inputs[0]]
     if len(graph.consumers(upstream)) > 1 or upstream.parallelism != node.parallelism:
@@ -112,3 +117,34 @@ def _stage(graph: Graph, id_: int, nodes: list[Node], stage_of: dict[int, int]) 
         outputs=tuple(stage_of[node.id] for node in graph.consumers(nodes[-1])),
         keyed=nodes[0].keyed and nodes[0].parallelism > 1,
     )
+
+
+def _with_loop(stage: Stage, stages: Sequence[Stage]) -> Stage:
+    """Return a stage that knows the loop which begins at it, if it has a future.
+
+    Raises:
+        GraphError: another loop begins within this one.
+    """
+    if not stage.nodes[0].future:
+        return stage
+    after = _reachable(stage.outputs, lambda number: stages[number].outputs)
+    before = _reachable(stage.inputs, lambda number: stages[number].inputs)
+    loop = frozenset(after & before)
+    for number in loop - {stage.id}:
+        if stages[number].nodes[0].future:
+            raise GraphError(
+                f"the loops of {stage.nodes[0].name!r} and {stages[number].nodes[0].name!r} share "
+                "operators; a loop cannot lie within another one"
+            )
+    return replace(stage, loop=loop)
+
+
+def _reachable(start: Iterable[int], following: Callable[[int], Iterable[int]]) -> set[int]:
+    found: set[int] = set()
+    left = list(start)
+    while left:
+        number = left.pop()
+        if number not in found:
+            found.add(number)
+            left += following(number)
+    return found

@@ -8,9 +8,11 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from sage.dataflow.context import RuntimeContext
+from sage.dataflow.control import ControlItem, Controlled, ControlSource
 from sage.dataflow.graph import Kind, Node
 from sage.dataflow.guard import Guard, JobServices
 from sage.dataflow.lifecycle import (
+    Bound,
     Timed,
     Wrapper,
     close_target,
@@ -25,6 +27,7 @@ ENDED = "<end of input>"
 OPENING = "<open>"
 CLOSING = "<close>"
 TIMER = "<timer>"
+CONTROL = "<control item>"
 
 
 class OperatorReplica:
@@ -54,8 +57,11 @@ class OperatorReplica:
         self.event_loop: asyncio.Runner | None = None
         self._opened = False
         self.guard: Guard | None = None
+        services = services or JobServices()
+        if isinstance(target, Bound):
+            target.bind(services, self.meter)
         if node.options.handles_errors:
-            self.guard = Guard(node, self.call, self.meter, services or JobServices(), self.shown)
+            self.guard = Guard(node, self.call, self.meter, services, self.shown)
             self.call = self.guard
 
     @property
@@ -124,6 +130,26 @@ class OperatorReplica:
         records: list[Any] = self._guarded(TIMER, self.target.wake)
         self.meter.records_out += len(records)
         return records
+
+    def act(self, item: ControlItem) -> list[Any]:
+        """Give the operator, which knows control items, one; return the records it emits.
+
+        Raises:
+            OperatorError: it raised.
+        """
+        assert isinstance(self.target, Controlled)
+        records: list[Any] = self._guarded(CONTROL, self.target.act, item)
+        self.meter.records_out += len(records)
+        return records
+
+    def originated(self) -> ControlItem | None:
+        """Return a control item that the operator sends now, or None."""
+        assert isinstance(self.target, ControlSource)
+        return self.target.originated()
+
+    def absorbs(self, item: ControlItem) -> bool:
+        """Say whether a control item ends at the operator."""
+        return isinstance(self.target, ControlSource) and self.target.absorbs(item)
 
     def _flushed(self, method: Callable[[], Any]) -> list[Any]:
         value = method()

@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from sage.dataflow.asynchronous import work
+from sage.dataflow.control import ControlItem, Controlled, ControlSource
 from sage.dataflow.graph import Kind
 from sage.dataflow.lifecycle import Timed
 from sage.dataflow.loop import RecordFailedError, RecordLoop
@@ -23,6 +24,9 @@ class StageReplica:
         stage: what the plan says.
         operators: this replica's operators, first to last.
         profile: measure every batch operator by operator.
+
+    Attributes:
+        sends_control: whether `originated` may return something.
     """
 
     def __init__(
@@ -34,7 +38,14 @@ class StageReplica:
         self._timed = [op for op in operators if isinstance(op.target, Timed)]
         has_source = operators[0].kind is Kind.SOURCE
         self.source = SourceReader(operators[0]) if has_source else None
+        self._loops: dict[int, RecordLoop | None] = {}
         self._loop = self._loop_from(1 if has_source or self.is_async else 0)
+        self._control_sources = [
+            position
+            for position, operator in enumerate(operators)
+            if isinstance(operator.target, ControlSource)
+        ]
+        self.sends_control = bool(self._control_sources)
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine on the event loop of a stage whose first operator is async."""
@@ -102,7 +113,8 @@ class StageReplica:
 
     def next_timer(self) -> float | None:
         """Return when the next operator wants to be woken, in seconds of the runtime's clock."""
-        return min(filter(None, (op.next_timer() for op in self._timed)), default=None)
+        timers = (op.next_timer() for op in self._timed)
+        return min((due for due in timers if due is not None), default=None)
 
     def fire(self, now: float) -> list[Any]:
         """Wake the operators whose time has come and return what leaves the stage thereby.
@@ -116,6 +128,53 @@ class StageReplica:
             if due is not None and due <= now:
                 emitted += self._after(position, operator.fire())
         return emitted
+
+    def act(self, item: ControlItem) -> list[Any]:
+        """Take a control item through the operators; return what leaves the stage before it.
+
+        Raises:
+            OperatorError: an operator raised.
+        """
+        return self._act(0, item) if item.concerns(self.stage.id) else []
+
+    def forwards(self, item: ControlItem) -> bool:
+        """Say whether a control item that came in leaves the stage."""
+        return item.concerns(self.stage.id) and self._absorber(0, item) is None
+
+    def originated(self) -> tuple[list[Any], list[ControlItem]]:
+        """Return the records that operators emit on the stage's own control items, and these.
+
+        Raises:
+            OperatorError: an operator raised.
+        """
+        emitted: list[Any] = []
+        items: list[ControlItem] = []
+        for position in self._control_sources:
+            item = self.operators[position].originated()
+            if item is not None:
+                emitted += self._act(position + 1, item)
+                if self._absorber(position + 1, item) is None:
+                    items.append(item)
+        return emitted, items
+
+    def _act(self, position: int, item: ControlItem) -> list[Any]:
+        emitted: list[Any] = []
+        end = self._absorber(position, item)
+        for number in range(position, len(self.operators) if end is None else end):
+            if isinstance(self.operators[number].target, Controlled):
+                emitted += self._after(number, self.operators[number].act(item))
+        return emitted
+
+    def _absorber(self, position: int, item: ControlItem) -> int | None:
+        """Return the first operator from ``position`` on at which an item ends."""
+        return next(
+            (
+                number
+                for number in self._control_sources
+                if number >= position and self.operators[number].absorbs(item)
+            ),
+            None,
+        )
 
     def close(self) -> None:
         """Close every operator that was opened, last to first.
@@ -141,5 +200,9 @@ class StageReplica:
         return loop.process(records) if loop else records
 
     def _loop_from(self, position: int) -> RecordLoop | None:
-        operators = self.operators[position:]
-        return RecordLoop(operators, measure_all=self._profile) if operators else None
+        if position not in self._loops:
+            operators = self.operators[position:]
+            self._loops[position] = (
+                RecordLoop(operators, measure_all=self._profile) if operators else None
+            )
+        return self._loops[position]

@@ -24,15 +24,19 @@ class KeyedState:
 
     def value(self, name: str, default: Any = None) -> ValueState:
         """Return a handle to one value a key; ``default`` until it is set."""
-        return ValueState(self, self._table(name), default)
+        return ValueState(self, self.table(name), default)
 
     def list(self, name: str) -> ListState:
         """Return a handle to a list a key."""
-        return ListState(self, self._table(name))
+        return ListState(self, self.table(name))
 
     def map(self, name: str) -> MapState:
         """Return a handle to a dict a key."""
-        return MapState(self, self._table(name))
+        return MapState(self, self.table(name))
+
+    def table(self, name: str) -> dict[Any, Any]:
+        """Return what is kept under a name, by key, for operators that see to the keys."""
+        return self._names.setdefault(name, {})
 
     def current_key(self) -> Any:
         """Return the key of the record at hand.
@@ -46,9 +50,6 @@ class KeyedState:
                 "the state in execute() only"
             )
         return self.key
-
-    def _table(self, name: str) -> dict[Any, Any]:
-        return self._names.setdefault(name, {})
 
 
 class _NoKey:

@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Any, Self
 from sage.dataflow.batching import Batcher, estimate_tokens
 from sage.dataflow.blueprint import Blueprint, split_arguments
 from sage.dataflow.connected import ConnectedStreams, Tag
+from sage.dataflow.event_time import (
+    TimestampFunction,
+    WatermarkSource,
+    check_delay,
+    check_timestamp_function,
+)
 from sage.dataflow.graph import Kind, Node
 from sage.dataflow.keyed import KeyedStream
 from sage.dataflow.splitting import SplitStream
-from sage.errors import GraphError, shorten
+from sage.errors import ConfigError, GraphError, shorten
 
 if TYPE_CHECKING:
     from sage.dataflow.environment import LocalEnvironment
@@ -80,6 +86,44 @@ class Stream:
         Batcher(**arguments)  # type: ignore[arg-type]  # wrong values fail here, not in a replica
         return self._add(Kind.FLATMAP, Batcher, (), {**arguments, **HERE, **options})
 
+    def event_time(
+        self,
+        timestamp: TimestampFunction,
+        out_of_orderness: float = 0.0,
+        *,
+        idle_after: float | None = None,
+        **options: Any,
+    ) -> Self:
+        """Tell the windows further down how far time has gone on; the records stay as they are.
+
+        For streams that come together: after a union the watermark is the earliest of its inputs'.
+        A single stream needs no more than ``window(timestamp=…)``. An operator that holds records
+        back (``batch``) belongs before this one.
+
+        Args:
+            timestamp: returns a record's time, a number in any unit.
+            out_of_orderness: how much earlier than the latest record another one may be and still
+                be waited for, in the timestamps' unit.
+            idle_after: seconds without a record after which the other inputs of a union do not wait
+                for this one; what it gives when it wakes may be late. None waits for ever.
+            options: the operator's options.
+
+        Raises:
+            ConfigError: a value is wrong.
+        """
+        check_timestamp_function(timestamp)
+        check_delay("out_of_orderness", out_of_orderness)
+        if idle_after is not None and idle_after <= 0:
+            raise ConfigError(f"idle_after is {idle_after!r}; give seconds above 0, or None")
+        options.setdefault("name", self.environment.free_name("event_time"))
+        options.setdefault("parallelism", self.nodes[0].parallelism)
+        arguments = {
+            "timestamp": timestamp,
+            "out_of_orderness": out_of_orderness,
+            "idle_after": idle_after,
+        }
+        return self._add(Kind.MAP, WatermarkSource, (), {**arguments, **HERE, **options})
+
     def keyby(self, function: Any, *args: Any, **kwargs: Any) -> KeyedStream:
         """Give each record the key that the function returns; see `sage.dataflow.keys`."""
         kwargs.setdefault("name", self.environment.free_name("keyby"))
@@ -126,6 +170,25 @@ class Stream:
         "error". A name that nothing reads is an error of the operator.
         """
         return SplitStream(self, function, args, kwargs)
+
+    def fill_future(self, future: Stream) -> None:
+        """Let a stream from ``from_future`` give what comes out here: a feedback loop.
+
+        What comes back waits without a bound, so that the loop never stops itself.
+
+        Args:
+            future: that stream, as ``from_future`` returned it.
+
+        Raises:
+            GraphError: it is another stream, or was filled already.
+        """
+        self._check_environment("fill_future", future)
+        if len(future.nodes) != 1 or not future.nodes[0].future:
+            raise GraphError("fill_future() got a stream that from_future() did not return")
+        for node in self.nodes:
+            if node.kind is Kind.SINK:
+                raise GraphError(f"{node.name!r} is a sink: nothing comes out of it")
+        self.environment.fill(future.nodes[0], tuple(node.id for node in self.nodes))
 
     def add(
         self, kind: Kind, blueprint: Blueprint, options: Mapping[str, Any], *, keyed: bool = False

@@ -1,5 +1,6 @@
 """The classes that users' operators derive from."""
 
+from sage.dataflow.functions.aggregate import AggregateFunction
 from sage.dataflow.functions.base import Function
 from sage.dataflow.functions.edges import BatchFunction, SinkFunction, SourceFunction
 from sage.dataflow.functions.transform import (
@@ -9,9 +10,11 @@ from sage.dataflow.functions.transform import (
     JoinFunction,
     KeyByFunction,
     MapFunction,
+    ProcessFunction,
 )
 
 __all__ = [
+    "AggregateFunction",
     "BatchFunction",
     "CoMapFunction",
     "FilterFunction",
@@ -20,6 +23,7 @@ __all__ = [
     "JoinFunction",
     "KeyByFunction",
     "MapFunction",
+    "ProcessFunction",
     "SinkFunction",
     "SourceFunction",
 ]

@@ -52,6 +52,29 @@ class KeyByFunction(Function, ABC):
         """Return the record's key; see `sage.dataflow.keys` for what a key may be."""
 
 
+class ProcessFunction(Function, ABC):
+    """Any number of records out of records and timers, with state by key."""
+
+    @abstractmethod
+    def execute(self, data: Any) -> Iterable[Any] | None:
+        """Return or yield the records to emit; None for nothing.
+
+        ``self.context`` has the key, its state, and `RuntimeContext.timer`.
+        """
+
+    def on_timer(self, at: float) -> Iterable[Any] | None:  # noqa: ARG002 - a subclass uses it
+        """Return or yield the records to emit when a timer of the key at hand has come.
+
+        Args:
+            at: the time that it was set for.
+        """
+        return None
+
+    def flush(self) -> Iterable[Any] | None:
+        """Return or yield the last records when the input has ended; None for nothing."""
+        return None
+
+
 class CoMapFunction(Function, ABC):
     """Maps two connected streams, each with its own method."""
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from sage.dataflow.asynchronous import InFlight
 from sage.dataflow.channel import Channel, ChannelClosed, EndOfStream
+from sage.dataflow.control import ControlItem
 from sage.dataflow.loop import RecordFailedError
 from sage.dataflow.output import Output
 from sage.dataflow.stage import StageReplica
@@ -19,10 +21,25 @@ class AsyncFeed:
         replica: a stage whose first operator is a coroutine function.
         channel: where its records come from.
         output: where what it emits goes.
+        consumer: the replica's number among those that take from the channel.
+        clock: seconds, that timers go by.
+        patience: returns the seconds to wait until a timer of the replica; None for none.
     """
 
-    def __init__(self, replica: StageReplica, channel: Channel, output: Output) -> None:
+    def __init__(
+        self,
+        replica: StageReplica,
+        channel: Channel,
+        output: Output,
+        *,
+        consumer: int,
+        clock: Callable[[], float],
+        patience: Callable[[StageReplica], float | None],
+    ) -> None:
         self._replica = replica
+        self._clock = clock
+        self._patience = patience
+        self._consumer = consumer
         self._channel = channel
         self._output = output
 
@@ -45,9 +62,10 @@ class AsyncFeed:
             while True:
                 changed.clear()
                 await self._emit(in_flight)
+                await self._wake()
                 if not self._take(in_flight, ready) and in_flight.idle:
                     return
-                await changed.wait()
+                await self._wait(changed)
         finally:
             self._channel.pass_on(ready)
             await in_flight.cancel()
@@ -58,21 +76,58 @@ class AsyncFeed:
             raise ChannelClosed
         try:
             while in_flight.room > 0:
-                records = self._channel.take_now(in_flight.room, ready)
-                if not records:
+                records = self._channel.take_now(in_flight.room, ready, self._consumer)
+                if isinstance(records, ControlItem):
+                    in_flight.control(records)
+                elif records:
+                    in_flight.begin(records)
+                else:
                     return True
-                in_flight.begin(records)
         except EndOfStream:
             return False
         self._channel.pass_on(ready)
         return True
 
     async def _emit(self, in_flight: InFlight) -> None:
+        """Emit what is done, and the control items before which everything is."""
+        while True:
+            try:
+                emitted = self._replica.after_head(in_flight.collect())
+            except RecordFailedError as failure:
+                await asyncio.to_thread(self._output.put, failure.done)
+                raise
+            item = in_flight.passed()
+            if item is not None:
+                emitted = emitted + self._replica.act(item)
+            await self._put(emitted)
+            await self._send_control()
+            if item is None:
+                return
+            if self._replica.forwards(item):
+                self._output.control(item)
+
+    async def _wait(self, changed: asyncio.Event) -> None:
+        """Wait for a change, or for a timer of the operators behind the first."""
         try:
-            emitted = self._replica.after_head(in_flight.collect())
-        except RecordFailedError as failure:
-            await asyncio.to_thread(self._output.put, failure.done)
-            raise
+            async with asyncio.timeout(self._patience(self._replica)):
+                await changed.wait()
+        except TimeoutError:
+            return
+
+    async def _wake(self) -> None:
+        due = self._replica.next_timer()
+        if due is not None and due <= self._clock():
+            await self._put(self._replica.fire(self._clock()))
+            await self._send_control()
+
+    async def _send_control(self) -> None:
+        if self._replica.sends_control:
+            emitted, items = self._replica.originated()
+            await self._put(emitted)
+            for item in items:
+                self._output.control(item)
+
+    async def _put(self, emitted: list[Any]) -> None:
         if self._output.full:
             # Waiting for room must not keep the records in flight from going on.
             await asyncio.to_thread(self._output.put, emitted)

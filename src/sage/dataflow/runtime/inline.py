@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 from typing import Any
 
 from sage.dataflow.config import EnvironmentConfig
+from sage.dataflow.control import Alignment, ControlItem, Probe
+from sage.dataflow.feedback import LoopWatch
 from sage.dataflow.guard import JobServices
 from sage.dataflow.loop import RecordFailedError
 from sage.dataflow.output import split_by_key
@@ -44,6 +47,19 @@ class InlineRuntime:
         self._config = config
         self._services = services
         self._clock = clock
+        # By stage: replicas that feed it and have not finished; what they send it as one.
+        self._producers = {
+            stage.id: sum(plan.stages[input_].parallelism for input_ in stage.inputs)
+            for stage in plan.stages
+        }
+        self._alignments: dict[int, Alignment] = {}
+        self._finished: set[StageReplica] = set()
+        # By stage at which a loop begins: what came back. Not processed at once, or a loop would be
+        # as deep a recursion as its records go round.
+        self._refusals: dict[int, Exception] = {}
+        self._came_back: dict[int, deque[list[Any]]] = {
+            stage.id: deque() for stage in plan.stages if stage.loop
+        }
         self._stopping = False
         self._error: BaseException | None = None
 
@@ -82,26 +98,66 @@ class InlineRuntime:
         for stage in self._replicas:
             for replica in stage:
                 replica.open()
-        feeds = [
-            self._feed(replica, replica.source)
+        feeds = {
+            replica: self._feed(replica, replica.source)
             for stage in self._replicas
             for replica in stage
             if replica.source is not None
-        ]
+        }
         self._drive(feeds)
+        for replica in feeds:
+            self._finish(replica)
+        for loop in self._came_back:
+            self._end_loop(self._replicas[loop][0])
         for stage in self._replicas:
             for replica in stage:
-                self._emit(replica, replica.finish())
+                self._finish(replica)
 
-    def _drive(self, feeds: list[Iterator[bool]]) -> None:
+    def _end_loop(self, replica: StageReplica) -> None:
+        """Let a loop go round until nothing is left in it."""
+        watch = LoopWatch(replica.stage)
+        came_back = self._came_back[replica.stage.id]
+        while not self._services.cancelled.is_set():
+            while came_back:
+                self._turn(replica)
+            self._control(replica, watch.probe())
+            if not came_back:
+                self._refusals[replica.stage.id] = watch.refusal()
+                return
+
+    def _turn(self, replica: StageReplica) -> None:
+        self._wake_all()
+        self._process(replica, self._came_back[replica.stage.id].popleft())
+
+    def _finish(self, replica: StageReplica) -> None:
+        """Flush a replica, and then those that no other one feeds."""
+        if replica in self._finished:
+            return
+        self._finished.add(replica)
+        self._emit(replica, replica.finish())
+        for stage in replica.stage.outputs:
+            self._producers[stage] -= 1
+            if stage in self._alignments:
+                self._send_items(stage, self._alignments[stage].finish(replica))
+            if self._producers[stage] == 0:
+                for consumer in self._replicas[stage]:
+                    self._finish(consumer)
+
+    def _drive(self, feeds: dict[StageReplica, Iterator[bool]]) -> None:
         """Advance every source in turn until all have ended."""
         idle_since: float | None = None
         while feeds and not self._stopping:
             self._wake_all()
+            for loop, came_back in self._came_back.items():
+                if came_back:
+                    self._turn(self._replicas[loop][0])
             # None: the source has ended; otherwise, whether it gave records.
-            steps = [(feed, next(feed, None)) for feed in feeds]
-            feeds = [feed for feed, gave in steps if gave is not None]
-            if any(gave for _, gave in steps) or not feeds:
+            steps = {replica: next(feed, None) for replica, feed in feeds.items()}
+            for replica, gave in steps.items():
+                if gave is None:
+                    del feeds[replica]
+                    self._finish(replica)
+            if any(steps.values()) or any(self._came_back.values()) or not feeds:
                 idle_since = None
             else:
                 idle_since = idle_since or self._clock()
@@ -110,8 +166,9 @@ class InlineRuntime:
     def _wake_all(self) -> None:
         for replica in self._timed:
             due = replica.next_timer()
-            if due is not None and due <= self._clock():
-                self._emit(replica, replica.fire(self._clock()))
+            if due is not None and due <= self._services.clock():
+                self._emit(replica, replica.fire(self._services.clock()))
+                self._send_control(replica)
 
     def _feed(self, replica: StageReplica, source: SourceReader) -> Iterator[bool]:
         """Move some records at each step; yield whether there were any."""
@@ -137,6 +194,33 @@ class InlineRuntime:
             self._emit(replica, failure.done)
             raise
         self._emit(replica, emitted)
+        self._send_control(replica)
+
+    def _control(self, replica: StageReplica, item: ControlItem) -> None:
+        self._emit(replica, replica.act(item))
+        if replica.forwards(item):
+            self._pass_on(replica, item)
+        self._send_control(replica)
+
+    def _send_control(self, replica: StageReplica) -> None:
+        if replica.sends_control:
+            emitted, items = replica.originated()
+            self._emit(replica, emitted)
+            for item in items:
+                self._pass_on(replica, item)
+
+    def _pass_on(self, replica: StageReplica, item: ControlItem) -> None:
+        for stage in replica.stage.outputs:
+            if stage not in self._alignments:
+                self._alignments[stage] = Alignment(self._producers[stage])
+            self._send_items(stage, self._alignments[stage].arrive(replica, item))
+
+    def _send_items(self, stage: int, items: list[ControlItem]) -> None:
+        for item in items:
+            if isinstance(item, Probe) and item.loop == stage:
+                continue  # it has gone round
+            for replica in self._replicas[stage]:
+                self._control(replica, item)
 
     def _emit(self, replica: StageReplica, records: list[Any]) -> None:
         if records:
@@ -144,6 +228,11 @@ class InlineRuntime:
                 self._send(stage, records, replica.operators[-1].name)
 
     def _send(self, stage: int, records: list[Any], operator: str) -> None:
+        if stage in self._came_back:
+            if stage in self._refusals:
+                raise self._refusals[stage]
+            self._came_back[stage].append(records)
+            return
         if not self._plan.stages[stage].keyed:
             self._process(next(self._turns[stage]), records)
             return

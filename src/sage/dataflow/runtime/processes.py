@@ -10,6 +10,7 @@ from multiprocessing import Pipe, spawn
 from multiprocessing.connection import Connection
 from typing import Any
 
+from sage.dataflow.control import ControlItem
 from sage.dataflow.guard import JobServices
 from sage.dataflow.loop import RecordFailedError
 from sage.dataflow.plan import Stage
@@ -35,7 +36,7 @@ class ProcessStageReplica(StageReplica):
         profile: measure every batch operator by operator.
 
     Raises:
-        GraphError: an operator cannot be sent.
+        GraphError: an operator cannot be sent, or the job has a clock of the user's own.
     """
 
     def __init__(
@@ -45,7 +46,13 @@ class ProcessStageReplica(StageReplica):
         super().__init__(stage, placeholders)
         for node in stage.nodes:
             _check_sendable(node.name, node.blueprint)
-        self._order = pickle.dumps(("start", stage, index, profile), PROTOCOL)
+        if services.injected:
+            raise GraphError(
+                f"stage {stage.name!r} runs in a process of its own, which the environment's clock "
+                "does not reach; leave out clock=, or use workers 'thread' or 'inline'"
+            )
+        order = ("start", stage, index, profile, services.clock_offset)
+        self._order = pickle.dumps(order, PROTOCOL)
         self._services = services
         self._due: float | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -105,6 +112,14 @@ class ProcessStageReplica(StageReplica):
             OperatorError: an operator raised, or the process died.
         """
         return self._call("fire", now)
+
+    def act(self, item: ControlItem) -> list[Any]:
+        """Take a control item through the operators; return what leaves the stage before it.
+
+        Raises:
+            OperatorError: an operator raised, or the process died.
+        """
+        return self._call("act", item)
 
     def close(self) -> None:
         """Close the operators and end the process.

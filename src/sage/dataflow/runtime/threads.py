@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -9,6 +10,8 @@ from typing import Any
 
 from sage.dataflow.channel import Channel, ChannelClosed, EndOfStream
 from sage.dataflow.config import EnvironmentConfig
+from sage.dataflow.control import ControlItem, Probe
+from sage.dataflow.feedback import LoopWatch
 from sage.dataflow.guard import JobServices
 from sage.dataflow.interrupts import interrupts_deferred
 from sage.dataflow.loop import RecordFailedError
@@ -152,27 +155,67 @@ class ThreadRuntime:
         if replica.source is None:
             channels = self._channels[replica.stage.id]
             channel = channels[index % len(channels)]
-            if replica.is_async:
-                replica.run(AsyncFeed(replica, channel, output).run())
+            if replica.stage.loop:
+                self._feed_loop(replica, channel, output)
+            elif replica.is_async:
+                feed = AsyncFeed(
+                    replica,
+                    channel,
+                    output,
+                    consumer=index // len(channels),
+                    clock=self._services.clock,
+                    patience=self._patience,
+                )
+                replica.run(feed.run())
             else:
-                self._feed_from_channel(replica, channel, output)
+                self._feed_from_channel(replica, channel, output, index // len(channels))
         elif replica.source.eager:
             self._feed_from_collection(replica, output)
         else:
             self._feed_from_pulls(replica, output)
 
-    def _feed_from_channel(self, replica: StageReplica, channel: Channel, output: Output) -> None:
+    def _feed_from_channel(
+        self, replica: StageReplica, channel: Channel, output: Output, consumer: int
+    ) -> None:
         pacer = Pacer(self._config.batch_size)
         while True:
-            due = replica.next_timer()
-            timeout = None if due is None else max(due - self._clock(), 0.0)
             try:
-                records = channel.take(pacer.limit, timeout)
+                records = channel.take(pacer.limit, self._patience(replica), consumer)
             except EndOfStream:
                 return
-            if records:
+            if isinstance(records, ControlItem):
+                self._control(replica, records, output)
+            elif records:
                 self._process(replica, records, output, pacer)
             self._wake(replica, output)
+
+    def _feed_loop(self, replica: StageReplica, channel: Channel, output: Output) -> None:
+        """Pass on what comes back in a loop until the loop is empty."""
+        pacer = Pacer(self._config.batch_size)
+        watch = LoopWatch(replica.stage)
+        self._control(replica, watch.probe(), output)
+        while True:
+            records = channel.take(pacer.limit, self._patience(replica))
+            if isinstance(records, Probe):
+                if watch.empty:
+                    channel.refuse(watch.refusal())
+                    return
+                self._control(replica, watch.probe(), output)
+            elif isinstance(records, ControlItem):
+                self._control(replica, records, output)
+            elif records:
+                watch.came()
+                self._process(replica, records, output, pacer)
+            self._wake(replica, output)
+
+    def _patience(self, replica: StageReplica) -> float | None:
+        """Return the seconds to wait for records; None for as long as it takes."""
+        due = replica.next_timer()
+        if due is None:
+            return None
+        patience = max(due - self._services.clock(), 0.0)
+        # A clock of the user's own may be moved while we wait by the machine's.
+        return min(patience, SLICE) if self._services.injected else patience
 
     def _feed_from_collection(self, replica: StageReplica, output: Output) -> None:
         assert replica.source is not None
@@ -199,8 +242,23 @@ class ThreadRuntime:
 
     def _wake(self, replica: StageReplica, output: Output) -> None:
         due = replica.next_timer()
-        if due is not None and due <= self._clock():
-            output.put(replica.fire(self._clock()))
+        if due is not None and due <= self._services.clock():
+            output.put(replica.fire(self._services.clock()))
+            if replica.sends_control:
+                self._send_control(replica, output)
+
+    def _control(self, replica: StageReplica, item: ControlItem, output: Output) -> None:
+        output.put(replica.act(item))
+        if replica.forwards(item):
+            output.control(item)
+        if replica.sends_control:
+            self._send_control(replica, output)
+
+    def _send_control(self, replica: StageReplica, output: Output) -> None:
+        emitted, items = replica.originated()
+        output.put(emitted)
+        for item in items:
+            output.control(item)
 
     def _process(
         self, replica: StageReplica, records: Sequence[Any], output: Output, pacer: Pacer
@@ -213,10 +271,15 @@ class ThreadRuntime:
             raise
         pacer.worked(len(records), self._clock() - start)
         output.put(emitted)
+        if replica.sends_control:
+            self._send_control(replica, output)
 
 
 def make_channels(plan: Plan, stage: Stage, capacity: int) -> list[Channel]:
     """Make the channels that a stage reads: one for all replicas, or one each for a keyed stage."""
+    if stage.loop:
+        # A full channel here would stop the loop, which alone can empty it.
+        capacity = sys.maxsize
     producers = sum(plan.stages[input_].parallelism for input_ in stage.inputs)
     if stage.keyed:
         return [Channel(capacity, producers) for _ in range(stage.parallelism)]

@@ -71,11 +71,12 @@ class Worker:
         stage: what the plan says.
         index: the replica's number.
         profile: measure every batch operator by operator.
+        clock_offset: of the job's services; all processes share the clock itself.
     """
 
-    def __init__(self, stage: Stage, index: int, *, profile: bool) -> None:
+    def __init__(self, stage: Stage, index: int, *, profile: bool, clock_offset: float) -> None:
         self._letters: list[DeadLetter] = []
-        services = JobServices(DeadLetters(self._letters.append))
+        services = JobServices(DeadLetters(self._letters.append), clock_offset=clock_offset)
         self._operators = [
             OperatorReplica(node, node.blueprint.replicas(1, node.name)[0], index, services)
             for node in stage.nodes
@@ -121,8 +122,8 @@ def main(arguments: Sequence[str]) -> None:
         except EOFError:
             return
         if worker is None:
-            stage, index, profile = rest
-            worker = Worker(stage, index, profile=profile)
+            stage, index, profile, offset = rest
+            worker = Worker(stage, index, profile=profile, clock_offset=offset)
             reply = Reply([], [], [], None)
         else:
             reply = worker.answer(command, tuple(rest))
