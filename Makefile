@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ONCE ?=
 
-.PHONY: run test test-vllm setup models quality bench bench-peers clean
+.PHONY: run test test-vllm setup models quality bench bench-peers wheel test-compiled clean
 
 # The user's environment: the package and its local engines, prebuilt wheels only.
 $(VENV)/.local: pyproject.toml
@@ -46,8 +46,25 @@ test-vllm: .venv-vllm/.done models
 quality: setup
 	$(BIN)/sage-dev quality --check-only
 
-bench: setup models
+bench: setup models .venv-wheel/.done
 	$(BIN)/sage-dev bench
+
+# A wheel whose scheduling core is compiled; needs a C compiler.
+wheel: setup
+	SAGE_COMPILE=1 $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+# SAGE as that wheel installs it.
+.venv-wheel/.done: pyproject.toml hatch_build.py $(shell find src -name '*.py')
+	@test -x .venv-wheel/bin/python || $(PYTHON) -m venv .venv-wheel
+	SAGE_COMPILE=1 .venv-wheel/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --prefer-binary --force-reinstall --no-deps .
+	.venv-wheel/bin/python -m pip install --quiet --disable-pip-version-check --prefer-binary \
+	  'sage-stack[dev]'
+	@touch $@
+
+# The scheduler's and the gateway's tests, over the compiled core.
+test-compiled: .venv-wheel/.done models
+	.venv-wheel/bin/python -m pytest tests/inference/scheduling tests/inference/gateway
 
 # The gateways that benchmarks/gateway.py compares with, in an environment of their own.
 bench-peers: setup

@@ -24,6 +24,7 @@ line and exits with ``exit_code``.
     └── DataflowError               a pipeline cannot be built or did not finish    (exit 6)
         ├── GraphError              the graph is not one that can run
         ├── OperatorError           an operator raised; names it and the record
+        ├── LateRecordError         a record came after all of its windows were given up
         └── JobCancelledError       the job was cancelled before its input ended
 """
 
@@ -179,6 +180,26 @@ class OperatorError(DataflowError):
             f"operator {operator!r} failed on record {shorten(record)}: "
             f"{type(cause).__name__}: {cause}"
         )
+
+
+class LateRecordError(DataflowError):
+    """A record came after every window that it belongs to was given up.
+
+    Args:
+        timestamp: of the record.
+        watermark: how far time had gone on.
+    """
+
+    def __init__(self, timestamp: float, watermark: float) -> None:
+        self.timestamp = timestamp
+        self.watermark = watermark
+        super().__init__(
+            f"the record of time {timestamp} came when the watermark was {watermark}; raise "
+            "out_of_orderness or allowed_lateness if it should count"
+        )
+
+    def __reduce__(self) -> tuple[type[LateRecordError], tuple[float, float]]:
+        return type(self), (self.timestamp, self.watermark)
 
 
 class JobCancelledError(DataflowError):

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from sage.dataflow.context import RuntimeContext
     from sage.dataflow.dead_letters import DeadLetter
     from sage.dataflow.environment import LocalEnvironment
-    from sage.dataflow.event_time import LateRecordError
     from sage.dataflow.files.source import FileOffset, FileRecord
     from sage.dataflow.functions import (
         AggregateFunction,
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
         TumblingWindows,
         WindowResult,
     )
+    from sage.errors import LateRecordError
 
 _HOMES = {
     "AggregateFunction": "sage.dataflow.functions",
@@ -49,7 +49,7 @@ _HOMES = {
     "JobStatus": "sage.dataflow.result",
     "JoinFunction": "sage.dataflow.functions",
     "KeyByFunction": "sage.dataflow.functions",
-    "LateRecordError": "sage.dataflow.event_time",
+    "LateRecordError": "sage.errors",
     "LocalEnvironment": "sage.dataflow.environment",
     "MapFunction": "sage.dataflow.functions",
     "ProcessFunction": "sage.dataflow.functions",

@@ -12,31 +12,11 @@ from sage.dataflow.control import ControlItem, ControlSource, Watermark
 from sage.dataflow.guard import JobServices
 from sage.dataflow.lifecycle import Bound, Timed, Wrapper
 from sage.dataflow.meter import Meter
-from sage.errors import ConfigError, DataflowError, shorten
+from sage.errors import ConfigError, shorten
 
 BEGINNING = -math.inf
 
 TimestampFunction = Callable[[Any], float]
-
-
-class LateRecordError(DataflowError):
-    """A record came after every window that it belongs to was given up.
-
-    Args:
-        timestamp: of the record.
-        watermark: how far time had gone on.
-    """
-
-    def __init__(self, timestamp: float, watermark: float) -> None:
-        self.timestamp = timestamp
-        self.watermark = watermark
-        super().__init__(
-            f"the record of time {timestamp} came when the watermark was {watermark}; raise "
-            "out_of_orderness or allowed_lateness if it should count"
-        )
-
-    def __reduce__(self) -> tuple[type[LateRecordError], tuple[float, float]]:
-        return type(self), (self.timestamp, self.watermark)
 
 
 class Stamped(NamedTuple):

@@ -20,11 +20,12 @@ from sage.dataflow.aggregation import (
 from sage.dataflow.context import RuntimeContext
 from sage.dataflow.control import ControlItem, Controlled, Probe, Watermark
 from sage.dataflow.dead_letters import DeadLetter
-from sage.dataflow.event_time import BEGINNING, ArrivalTime, LateRecordError, TimeReader
+from sage.dataflow.event_time import BEGINNING, ArrivalTime, TimeReader
 from sage.dataflow.guard import JobServices
 from sage.dataflow.lifecycle import Bound, Timed, Wrapper
 from sage.dataflow.meter import Meter
 from sage.dataflow.windows import Window, WindowResult, Windows, overlapping
+from sage.errors import LateRecordError
 
 ENDED = math.inf
 

@@ -15,6 +15,7 @@ from sage.inference.gateway.config import BackendInstanceConfig
 from sage.inference.gateway.errors import ApiError
 from sage.inference.gateway.mapping import from_mapping
 from sage.inference.gateway.routes import MANAGEMENT_PREFIX
+from sage.inference.scheduling.form import core_form
 from sage.inference.scheduling.policy import policy_descriptions
 from sage.inference.scheduling.request import Kind
 
@@ -96,6 +97,7 @@ class Management:
         gateway = self._gateway
         return 200, {
             "status": gateway.status,
+            "scheduling_core": core_form(),
             "policy": gateway.policy,
             **gateway.snapshot(),
         }

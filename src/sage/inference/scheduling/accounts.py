@@ -50,7 +50,7 @@ class Accounts:
         entry.backlog = state.prefill
         entry.batch = len(state.running)
         entry.dispatched = now
-        entry.held = state.holds(entry)
+        entry.held = entry.tokens_at(state)
         state.tokens += entry.held
         latency = state.latency
         spell = (

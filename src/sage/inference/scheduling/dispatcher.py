@@ -207,7 +207,7 @@ class Dispatcher:
         found = []
         for state in instances:
             spec = state.spec
-            if spec.max_tokens is not None and not state.fits(state.holds(entry)):
+            if spec.max_tokens is not None and not state.fits(entry.tokens_at(state)):
                 continue
             if kept and len(state.running) >= spec.max_requests - int(kept * spec.max_requests):
                 continue
@@ -252,4 +252,4 @@ def least_recent(instances: Iterable[InstanceState]) -> InstanceState:
 
 
 def _fits(state: InstanceState, entry: Entry) -> bool:
-    return state.fits(state.holds(entry))
+    return state.fits(entry.tokens_at(state))

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from sage.inference.scheduling.instance import InstanceState
 from sage.inference.scheduling.request import Request
-
-if TYPE_CHECKING:
-    from sage.inference.scheduling.group import Group
 
 
 @dataclass(slots=True, eq=False)
@@ -36,7 +33,7 @@ class Entry:
 
     request: Request
     order: int
-    group: Group
+    group: Any  # a Group, whose queue holds entries: mypyc has no classes that name each other
     prompt: int = 0
     output: int = 0
     held: int = 0
@@ -49,3 +46,12 @@ class Entry:
     prefill: int = 0
     backlog: int = 0
     batch: int = 1
+
+    def tokens_at(self, state: InstanceState) -> int:
+        """Return the tokens that it takes of an instance's token limit."""
+        spec = state.spec
+        if spec.max_tokens is None:
+            return self.prompt + self.output
+        tokens = self.prompt + (self.request.expected_tokens or self.output)
+        longest = spec.max_request_tokens
+        return tokens if longest is None or tokens <= longest else longest

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from sage.errors import ConfigError
 from sage.inference.scheduling.latency import LatencyModel
 from sage.inference.scheduling.prefixes import PrefixIndex
 from sage.inference.scheduling.request import Kind, Request
-
-if TYPE_CHECKING:
-    from sage.inference.scheduling.entry import Entry
 
 _FRESH = 5.0
 _ANY = 1 << 62
@@ -101,6 +98,16 @@ class Telemetry:
     kv_used: float
 
 
+class Prefilling(Protocol):
+    """A request whose prompt an instance has yet to prefill (``Entry``).
+
+    Attributes:
+        prefill: its tokens among those the instance has to prefill; 0 once prefilled.
+    """
+
+    prefill: int
+
+
 @dataclass(slots=True, eq=False)
 class InstanceState:
     """An instance and the work it holds.
@@ -133,7 +140,7 @@ class InstanceState:
     last_dispatch: int = 0
     tokens: int = 0
     prefill: int = 0
-    prefilling: deque[tuple[float, Entry]] = field(default_factory=deque)
+    prefilling: deque[tuple[float, Prefilling]] = field(default_factory=deque)
     latency: LatencyModel = field(default_factory=LatencyModel)
     prefixes: PrefixIndex = field(default_factory=PrefixIndex)
     telemetry: Telemetry | None = None
@@ -154,15 +161,6 @@ class InstanceState:
         """Whether its token limit has room for that many more; an idle one takes any request."""
         limit = self.spec.max_tokens
         return limit is None or not self.running or self.tokens + tokens <= limit
-
-    def holds(self, entry: Entry) -> int:
-        """Return the tokens that a request takes of its token limit."""
-        spec = self.spec
-        if spec.max_tokens is None:
-            return entry.prompt + entry.output
-        tokens = entry.prompt + (entry.request.expected_tokens or entry.output)
-        longest = spec.max_request_tokens
-        return tokens if longest is None or tokens <= longest else longest
 
     def prefill_room(self, now: float) -> int:
         """Return how many prompt tokens a policy that paces may still send here.

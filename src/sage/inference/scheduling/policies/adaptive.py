@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mypy_extensions import mypyc_attr
+
 from sage.inference.scheduling.instance import InstanceState
 from sage.inference.scheduling.policies.orderings import ArrivalOrder, SlackOrder
 from sage.inference.scheduling.policies.placements import LeastBusy, LeastWork
@@ -17,6 +19,7 @@ _HIGH_ATTAINMENT = 0.97
 _CALM = 10.0
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Adaptive:
     """Ordering and placement in one, which change sides by measured load and attainment.
 

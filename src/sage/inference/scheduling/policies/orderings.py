@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mypy_extensions import mypyc_attr
+
 from sage.inference.scheduling.policy import Rank, View
 from sage.inference.scheduling.request import Kind, Request
 
@@ -10,6 +12,7 @@ _BULK_EMBEDDING = 2048
 _STEP = 0.02
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ArrivalOrder:
     """All ranks are equal, so requests go as they arrived."""
 
@@ -18,6 +21,7 @@ class ArrivalOrder:
         return ()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class PriorityOrder:
     """The higher priority first; within one, as they arrived."""
 
@@ -26,6 +30,7 @@ class PriorityOrder:
         return (-request.priority,)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class LaneOrder:
     """What someone waits for before bulk, then by priority, then as they arrived."""
 
@@ -34,6 +39,7 @@ class LaneOrder:
         return float(is_bulk(request)), -request.priority
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class SlackOrder:
     """By the latest start that still meets the SLO.
 
@@ -69,6 +75,7 @@ class SlackOrder:
         return 0.0, latest // _STEP
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class TtlOrder:
     """By priority, and within one by the time a request expires, as llm-d's flow control does.
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from mypy_extensions import mypyc_attr
+
 from sage.inference.scheduling.instance import InstanceState
 from sage.inference.scheduling.policy import Completion, View
 from sage.inference.scheduling.request import Request
 from sage.inference.scheduling.rng import SplitMix64
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class RoundRobin:
     """Each in turn: the one whose last turn lies furthest back."""
 
@@ -24,6 +27,7 @@ class RoundRobin:
         return min(instances, key=lambda state: state.last_dispatch)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Random:
     """Any, with equal chances."""
 
@@ -44,6 +48,7 @@ class Random:
         return instances[self._rng.below(len(instances))]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class PowerOfTwo(Random):
     """Of two taken by chance, the one with fewer requests (Mitzenmacher, 2001)."""
 
@@ -62,6 +67,7 @@ class PowerOfTwo(Random):
         return min(pair, key=lambda state: len(state.running))
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class LeastBusyFirst:
     """LiteLLM's least-busy: the fewest requests in flight, the first listed among equals."""
 
@@ -75,6 +81,7 @@ class LeastBusyFirst:
         return min(instances, key=lambda state: len(state.running))
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class CacheAware:
     """SGLang's cache-aware routing (sglang-router 0.3, with its defaults).
 
@@ -114,6 +121,7 @@ class CacheAware:
         return min(instances, key=lambda state: len(state.prefixes))
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class LowestLatency(Random):
     """LiteLLM's latency-based routing: the lowest mean of the last ten latencies.
 

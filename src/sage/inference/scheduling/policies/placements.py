@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mypy_extensions import mypyc_attr
+
 from sage.inference.scheduling.instance import InstanceState
 from sage.inference.scheduling.policy import View
 from sage.inference.scheduling.request import Request
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class LeastBusy:
     """The instance with the fewest running requests; among equals the one idle for longest.
 
@@ -32,6 +35,7 @@ def _business(state: InstanceState) -> tuple[int, int]:
     return len(state.running), state.last_dispatch
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class LeastWork:
     """(new + waiting prefill) x (batch + 1), the LMetric idea, here in seconds.
 
@@ -68,6 +72,7 @@ class LeastWork:
         return min(instances, key=lambda s: (_work(s, request, prompt, now), s.last_dispatch))
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class CheapestCapable:
     """The cheapest instance that still meets the SLO; among equals the one with the least work.
 
