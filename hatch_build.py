@@ -9,9 +9,12 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-CORE = "src/sage/inference/scheduling"
-LEFT_OUT = ("__init__", "strategies", "form")
-"""Modules that only list or load others."""
+INFERENCE = "src/sage/inference"
+HOT = ("known_heads", "metrics", "usage")
+"""Modules of the gateway that each request goes through and that wait for nothing."""
+
+LEFT_OUT = ("__init__", "strategies", "form", "slo")
+"""Modules that only list or load others, and what configuration reads the annotations of."""
 NEEDS = ["mypy[mypyc]>=1.18", "setuptools>=70"]
 
 
@@ -58,14 +61,21 @@ def compile_core(root: Path, folder: Path) -> list[Path]:
     from setuptools import Distribution
     from setuptools.command.build_ext import build_ext
 
-    sources = [path for path in sorted((root / CORE).rglob("*.py")) if path.stem not in LEFT_OUT]
+    core, gateway = root / INFERENCE / "scheduling", root / INFERENCE / "gateway"
+    sources = [path for path in sorted(core.rglob("*.py")) if path.stem not in LEFT_OUT]
+    sources += [gateway / f"{name}.py" for name in HOT]
     back = Path.cwd()
     # mypyc names modules by where they lie from here.
     os.chdir(root / "src")
     try:
         names = [str(path.relative_to(root / "src")) for path in sources]
         # What the core does not need, such as what `sage` offers users, is not there to be checked.
-        options = ["--config-file=", "--follow-imports=silent", "--ignore-missing-imports"]
+        options = [
+            "--config-file=",
+            "--cache-dir=/dev/null",
+            "--follow-imports=silent",
+            "--ignore-missing-imports",
+        ]
         with tempfile.TemporaryDirectory() as scratch:
             modules = mypycify([*options, *names], opt_level="3", target_dir=scratch)
             command = build_ext(Distribution({"ext_modules": modules}))

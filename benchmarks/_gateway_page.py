@@ -215,9 +215,11 @@ all of them run at once, and one at a time is loaded. A round goes over all gate
 - **Idle connections**: each gets one answer, rests while 200 streams run (one event every
   {spaced_ms:g} ms), and is then used again. The gateway is started with a limit of
   {files:,} open files, and may raise it itself.
-- SAGE runs as `sage gateway start` with `hybrid_slo`, objectives for every request, metrics, and an
-  API key that is checked. LiteLLM does not start without a key and checks one too; the others
-  check none. Each router has one engine and goes round robin.
+- `sage` is the wheel that `make wheel` builds, with the scheduling core compiled; `sage-python` is
+  the same code as a checkout runs it. Both run as `sage gateway start` with `hybrid_slo`,
+  objectives for every request, metrics, and an API key that is checked. LiteLLM does not start
+  without a key and checks one too; the others check none. Each router has one engine and goes
+  round robin.
 """
 
 

@@ -20,6 +20,7 @@ from _streams import CHAT_ANSWER, MODEL, PAGES
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = ROOT / ".venv-peers"
+WHEEL_ENVIRONMENT = ROOT / ".venv-wheel"
 REQUIREMENTS = ("litellm[proxy]", "vllm-router", "sglang-router", "smg", "py-spy")
 _PACKAGES = ("vllm-router", "sglang-router", "smg", "litellm")
 
@@ -61,6 +62,7 @@ class Launch:
             (f"{place.folder}/", ""),
             (f"{ENVIRONMENT}/bin/", ""),
             (f"{Path(sys.executable).parent}/", ""),
+            (f"{WHEEL_ENVIRONMENT}/bin/", ""),
             ("/usr/sbin/", ""),
             (str(place.port), "PORT"),
             (str(place.metrics), "METRICS"),
@@ -71,6 +73,23 @@ class Launch:
 
 
 def sage(place: Place) -> Launch:
+    """SAGE as its wheel installs it, with the scheduling core compiled.
+
+    Raises:
+        OSError: the environment is not there.
+    """
+    program = WHEEL_ENVIRONMENT / "bin" / "sage"
+    if not program.exists():
+        raise FileNotFoundError(f"there is no {program.name} in .venv-wheel; `make bench` makes it")
+    return _sage(program, place)
+
+
+def sage_python(place: Place) -> Launch:
+    """SAGE in plain Python, as a checkout runs it."""
+    return _sage(Path(sys.executable).parent / "sage", place)
+
+
+def _sage(program: Path, place: Place) -> Launch:
     """SAGE as a user runs it: SLO policy and objectives, metrics, and a key that is checked."""
     digest = hashlib.sha256(place.key.encode()).hexdigest()
     config = place.folder / "gateway.toml"
@@ -80,8 +99,7 @@ def sage(place: Place) -> Launch:
         f'host = "127.0.0.1"\nport = {place.backend}\nmodel_name = "{MODEL}"\n',
         encoding="utf-8",
     )
-    program = str(Path(sys.executable).parent / "sage")
-    command = [program, "gateway", "start", "--foreground", "--config", str(config)]
+    command = [str(program), "gateway", "start", "--foreground", "--config", str(config)]
     return Launch(command, {"SAGE_HOME": str(place.folder / "home")})
 
 
@@ -202,6 +220,7 @@ def litellm(place: Place) -> Launch:
 # In the order in which a round measures them.
 GATEWAYS: dict[str, Callable[[Place], Launch]] = {
     "sage": sage,
+    "sage-python": sage_python,
     "nginx": nginx,
     "vllm-router": _router("vllm_router", "error"),
     "sglang-router": _router("sglang_router", "error"),

@@ -186,7 +186,8 @@ class Bench:
         self._add("profile", top, f"profile, self time under load:\n{shown}")
 
     def _gateways(self) -> dict[str, dict[str, str]]:
-        found = {**_peers.versions(), "sage": version("sage-stack")}
+        own = version("sage-stack")
+        found = {**_peers.versions(), "sage": own, "sage-python": own}
         told: dict[str, dict[str, str]] = {}
         for name in self._options.gateways:
             told[name] = {"version": found.get(name, "")}

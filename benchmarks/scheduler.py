@@ -19,8 +19,9 @@ from _report import Report
 
 from sage.inference.scheduling.decision import Dispatch
 from sage.inference.scheduling.instance import InstanceSpec
-from sage.inference.scheduling.request import SLO, Kind, Request
+from sage.inference.scheduling.request import Kind, Request
 from sage.inference.scheduling.scheduler import Scheduler
+from sage.inference.scheduling.slo import SLO
 from sage.inference.scheduling.strategies import StrategyAdapter
 
 BAR_US = 50.0

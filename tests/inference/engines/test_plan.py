@@ -16,7 +16,7 @@ from sage.config.settings import Settings
 from sage.errors import ConfigError, PortInUseError
 from sage.inference.engines.plan import StackConfig, StackPlan, plan_stack
 from sage.inference.gateway.config import BackendInstanceConfig, UnifiedServerConfig
-from sage.inference.scheduling.request import SLO
+from sage.inference.scheduling.slo import SLO
 
 ANY = StackConfig(gateway_port=0, llm_port=0, embedding_port=0)
 

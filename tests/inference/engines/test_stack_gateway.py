@@ -20,7 +20,7 @@ from sage.config.paths import UserPaths
 from sage.inference.engines.options import EngineOptions
 from sage.inference.engines.stack import Stack, running_stack
 from sage.inference.gateway.config import UnifiedServerConfig
-from sage.inference.scheduling.request import SLO
+from sage.inference.scheduling.slo import SLO
 from tests.conftest import MODELS_DIR
 from tests.support import ANY_PORTS, wait_until
 

@@ -8,8 +8,9 @@ from sage.errors import ConfigError
 from sage.inference.scheduling.decision import Dispatch, Reject
 from sage.inference.scheduling.group import AGEING_SHARE
 from sage.inference.scheduling.instance import InstanceSpec
-from sage.inference.scheduling.request import SLO, Kind, Request
+from sage.inference.scheduling.request import Kind, Request
 from sage.inference.scheduling.scheduler import Scheduler
+from sage.inference.scheduling.slo import SLO
 from sage.inference.scheduling.strategies import StrategyAdapter
 
 

@@ -10,8 +10,9 @@ import pytest
 from sage.inference.scheduling.decision import Dispatch
 from sage.inference.scheduling.instance import InstanceSpec
 from sage.inference.scheduling.policy_types import SchedulingPolicyType
-from sage.inference.scheduling.request import SLO, Kind, Request
+from sage.inference.scheduling.request import Kind, Request
 from sage.inference.scheduling.scheduler import Scheduler
+from sage.inference.scheduling.slo import SLO
 from sage.inference.scheduling.strategies import StrategyAdapter
 
 FAST, SLOW = 0.1, 1.0

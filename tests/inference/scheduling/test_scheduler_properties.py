@@ -9,8 +9,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from sage.inference.scheduling.decision import Decision, Dispatch
 from sage.inference.scheduling.instance import InstanceSpec
-from sage.inference.scheduling.request import SLO, Kind, Request
+from sage.inference.scheduling.request import Kind, Request
 from sage.inference.scheduling.scheduler import Scheduler
+from sage.inference.scheduling.slo import SLO
 from sage.inference.scheduling.strategies import StrategyAdapter
 
 POLICIES = [strategy.name for strategy in StrategyAdapter.list()]

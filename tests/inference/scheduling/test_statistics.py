@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sage.inference.scheduling.instance import InstanceSpec
-from sage.inference.scheduling.request import SLO, Kind, Request
+from sage.inference.scheduling.request import Kind, Request
 from sage.inference.scheduling.scheduler import Scheduler
+from sage.inference.scheduling.slo import SLO
 
 
 def core(**options: object) -> Scheduler:

@@ -27,8 +27,8 @@ from sage.inference.gateway.routes import find_route
 from sage.inference.gateway.tracing import ProviderFactory, Tracing
 from sage.inference.scheduling.instance import InstanceSpec, InstanceState
 from sage.inference.scheduling.policy import SchedulingPolicy
-from sage.inference.scheduling.request import SLO
 from sage.inference.scheduling.scheduler import Scheduler
+from sage.inference.scheduling.slo import SLO
 
 
 class Gateway:

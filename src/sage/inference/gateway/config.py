@@ -22,7 +22,8 @@ from sage.inference.gateway.telemetry import TelemetryRule
 from sage.inference.gateway.terms import CLASSES
 from sage.inference.scheduling.instance import InstanceSpec
 from sage.inference.scheduling.policy_types import SchedulingPolicyType
-from sage.inference.scheduling.request import SLO, Kind
+from sage.inference.scheduling.request import Kind
+from sage.inference.scheduling.slo import SLO
 
 _LISTS = ("llm_backends", "embedding_backends", "api_keys", "management_keys", "cors_origins")
 

@@ -21,8 +21,9 @@ from sage.inference.gateway.plan import RequestPlan
 from sage.inference.gateway.reply import Reply
 from sage.inference.gateway.usage import find_usage
 from sage.inference.scheduling.decision import Decision, Reject
-from sage.inference.scheduling.request import SLO, Request
+from sage.inference.scheduling.request import Request
 from sage.inference.scheduling.scheduler import Scheduler
+from sage.inference.scheduling.slo import SLO
 
 _TICK = 0.25
 _TAIL = 4096

@@ -13,7 +13,8 @@ from sage.inference.gateway.plan import RequestPlan
 from sage.inference.gateway.response import UpstreamResponse
 from sage.inference.gateway.terms import NO_TERMS, Terms
 from sage.inference.scheduling.decision import Decision
-from sage.inference.scheduling.request import SLO, Kind
+from sage.inference.scheduling.request import Kind
+from sage.inference.scheduling.slo import SLO
 
 
 class Outcome(Enum):

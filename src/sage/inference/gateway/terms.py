@@ -7,7 +7,8 @@ import math
 from dataclasses import dataclass
 
 from sage.inference.gateway.errors import ApiError
-from sage.inference.scheduling.request import SLO, Priority
+from sage.inference.scheduling.request import Priority
+from sage.inference.scheduling.slo import SLO
 
 CLASSES = ("high", "low", "llm", "embedding")
 """Request classes, which metrics are told apart by and which may have objectives."""

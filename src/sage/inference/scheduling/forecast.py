@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from sage.inference.scheduling.estimators import TokenEstimator
 from sage.inference.scheduling.fleet import Fleet
-from sage.inference.scheduling.request import SLO, Kind, Request
+from sage.inference.scheduling.request import Kind, Request
+from sage.inference.scheduling.slo import SLO
 from sage.inference.scheduling.statistics import Statistics
 from sage.inference.scheduling.tenants import TokenCounters
 

@@ -13,7 +13,8 @@ from typing import NamedTuple, Protocol
 
 from sage.errors import ConfigError, UnknownKeyError
 from sage.inference.scheduling.instance import InstanceState
-from sage.inference.scheduling.request import SLO, Request
+from sage.inference.scheduling.request import Request
+from sage.inference.scheduling.slo import SLO
 
 Rank = tuple[float, ...]
 """Sort key among waiting requests: the smallest goes first, and equals go as they arrived."""

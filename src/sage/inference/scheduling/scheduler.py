@@ -25,7 +25,8 @@ from sage.inference.scheduling.instance import InstanceSpec, InstanceState, Tele
 from sage.inference.scheduling.ledger import Counts, Ledger
 from sage.inference.scheduling.policy import Completion, SchedulingPolicy, make_policy
 from sage.inference.scheduling.report import describe
-from sage.inference.scheduling.request import SLO, Kind, Request
+from sage.inference.scheduling.request import Kind, Request
+from sage.inference.scheduling.slo import SLO
 from sage.inference.scheduling.statistics import Statistics
 from sage.inference.scheduling.tenants import Tenant, TokenCounters
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sage.inference.scheduling.entry import Entry
 from sage.inference.scheduling.quantiles import WindowedQuantiles
-from sage.inference.scheduling.request import SLO
+from sage.inference.scheduling.slo import SLO
 
 _QS = (0.5, 0.95, 0.99)
 _MOST_CLASSES = 256

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sage.errors import ConfigError
-from sage.inference.scheduling.request import SLO
+from sage.inference.scheduling.slo import SLO
 
 _KEEP = 4096
 
