@@ -30,6 +30,17 @@ _WORDS = {
         "texts": "embedding texts/s, 64 callers with one text each / the engine's own sorted "
         "batches",
         "ratio": "{ours:.0f} / {reference:.0f}, ratio {ratio:.2f} ({lowest:.2f} to {highest:.2f})",
+        "gateway": "gateway | CPU a request, µs | CPU a streamed event, µs | added p50, ms | "
+        "RSS, MB",
+        "slo": "requests within their objective | `fifo`, round robin | `hybrid_slo` | difference",
+        "points": "{:+.1f} points ({:+.1f} to {:+.1f})",
+        "slo_where": "{processor}, {cores} cores, {date}, `{command}`: two llama.cpp engines of "
+        "different speed and an embedding engine at {load:g} times what they can do; all that was "
+        "issued counts; 95% intervals over pairs.",
+        "sage": "**SAGE**, the compiled wheel",
+        "sage-python": "SAGE, a checkout",
+        "gateway_where": "{processor}, one core for each gateway, all in one run, {date}, "
+        "`{command}`. SAGE has its SLO policy, metrics and key check on.",
         "where": "{processor}, {cores} cores, {date}, `{command}`; comparisons are paired, the "
         "ratio is the median of the pairs' (lowest to highest).",
     },
@@ -43,6 +54,19 @@ _WORDS = {
         "tokens": "每秒 token 数：经网关 / 直连引擎，{} 个并发",
         "texts": "每秒嵌入文本数：64 个调用方各发一条 / 引擎自身按长度排序的批处理",
         "ratio": "{ours:.0f} / {reference:.0f}，比值 {ratio:.2f}（{lowest:.2f} 至 {highest:.2f}）",
+        "gateway": "网关 | 每请求 CPU，µs | 每个流式事件 CPU，µs | 增加的 p50，ms | 内存，MB",
+        "slo": "在目标内完成的请求 | `fifo`，轮询 | `hybrid_slo` | 差异",
+        "points": "{:+.1f} 个百分点（{:+.1f} 至 {:+.1f}）",
+        "chat": "对话",
+        "embedding": "嵌入",
+        "bulk": "批量",
+        "all": "全部",
+        "slo_where": "{processor}，{cores} 核，{date}，`{command}`：两个速度不同的 llama.cpp 引擎"
+        "和一个嵌入引擎，负载为其能力的 {load:g} 倍；发出的请求全部计入；区间为各对的 95% 区间。",
+        "sage": "**SAGE**，编译的 wheel",
+        "sage-python": "SAGE，源码目录",
+        "gateway_where": "{processor}，每个网关一个核，同一次运行，{date}，`{command}`。"
+        "SAGE 开启 SLO 策略、指标和密钥检查。",
         "where": "{processor}，{cores} 核，{date}，`{command}`；成对比较，"
         "比值取各对的中位数（最低至最高）。",
     },
@@ -68,7 +92,55 @@ def first_use(data: dict[str, Any], words: dict[str, str]) -> str:
     return "\n".join([*table, "", where, ""])
 
 
-TABLES: dict[str, Callable[[dict[str, Any], dict[str, str]], str]] = {"first_use": first_use}
+def gateway(data: dict[str, Any], words: dict[str, str]) -> str:
+    """Return the table of gateways as Markdown."""
+    figures = data["figures"]
+    table = [f"| {words['gateway']} |", "|---|---|---|---|---|"]
+    for name, its in figures["gateways"].items():
+        if "missing" in its:
+            continue
+        cells = [
+            f"{words.get(name, name)} {its['version']}",
+            _median(figures["request_us"].get(name), 1),
+            _median(figures["event_us"].get(name), 1),
+            _median(figures["added_p50_ms"].get(name), 2),
+            f"{figures['rss_mb'][name]:.0f}" if name in figures["rss_mb"] else "—",
+        ]
+        table.append(f"| {' | '.join(cells)} |")
+    where = words["gateway_where"].format(
+        **data["machine"], date=data["date"], command=data["command"]
+    )
+    return "\n".join([*table, "", where, ""])
+
+
+def slo(data: dict[str, Any], words: dict[str, str]) -> str:
+    """Return attainment by class as Markdown."""
+    figures = data["figures"]
+    table = [f"| {words['slo']} |", "|---|---|---|---|"]
+    for name, its in figures["comparison"].items():
+        shares = its["attainment"]
+        cells = [
+            words.get(name, name),
+            f"{shares['round_robin']:.1%}",
+            f"{shares['hybrid_slo']:.1%}",
+            words["points"].format(*(100 * shares[key] for key in ("mean", "low", "high"))),
+        ]
+        table.append(f"| {' | '.join(cells)} |")
+    where = words["slo_where"].format(
+        **data["machine"], date=data["date"], command=data["command"], load=figures["load"]
+    )
+    return "\n".join([*table, "", where, ""])
+
+
+def _median(its: dict[str, float] | None, digits: int) -> str:
+    return f"{its['median']:,.{digits}f}" if its else "—"
+
+
+TABLES: dict[str, Callable[[dict[str, Any], dict[str, str]], str]] = {
+    "first_use": first_use,
+    "gateway": gateway,
+    "slo": slo,
+}
 
 
 def with_figures(text: str, language: str) -> str:

@@ -29,6 +29,7 @@ from sage.inference.client.target import Attempt, Target
 from sage.inference.client.transports import UnixSocket
 from sage.inference.embeddings.app import EmbeddingApp
 from sage.inference.embeddings.server import ServerOptions, load_embedder, queue_policy
+from sage.inference.engines.context import countable_tokens
 from sage.inference.engines.gguf import check_gguf
 from sage.inference.engines.kinds import EngineKind
 from sage.inference.engines.llama_cpp import (
@@ -147,6 +148,7 @@ class _Stack:
         self._owner = os.getpid()
         self._folder = Path(tempfile.mkdtemp(prefix="sage-"))
         self._engines: dict[Kind, Any] = {}
+        self._pools: dict[Kind, int] = {}
         self._ready = threading.Event()
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -166,7 +168,7 @@ class _Stack:
             )
         for kind, model in self._models.items():
             if model.engine is EngineKind.LLAMA_CPP:
-                self._engines[kind] = _llama_cpp(model, self.path(kind))
+                self._engines[kind], self._pools[kind] = _llama_cpp(model, self.path(kind))
             else:
                 self._engines[kind] = _LoadedApp(model)
         self._thread.start()
@@ -216,9 +218,12 @@ class _Stack:
             await self._stop.wait()
 
     def _spec(self, kind: Kind) -> InstanceSpec:
-        model = self._models[kind]
-        slots = DEFAULT_SLOTS if model.engine is EngineKind.LLAMA_CPP else 256
-        return InstanceSpec(f"embedded-{kind}", kind, (model.name,), slots)
+        name, models = f"embedded-{kind}", (self._models[kind].name,)
+        pool = self._pools.get(kind)
+        if pool is None:
+            # Our own embedding app joins waiting texts itself, over all its callers.
+            return InstanceSpec(name, kind, models, coalesce=False)
+        return InstanceSpec(name, kind, models, DEFAULT_SLOTS, countable_tokens(pool))
 
 
 class _LoadedApp:
@@ -231,7 +236,8 @@ class _LoadedApp:
         self.app = EmbeddingApp(model.name)
 
 
-def _llama_cpp(model: ResolvedModel, socket: str) -> Any:
+def _llama_cpp(model: ResolvedModel, socket: str) -> tuple[Any, int]:
+    """Start llama.cpp's server on a socket; return it and the tokens that all requests share."""
     check_gguf(Path(model.source))
     given = ["--model", model.source, "--name", model.name, "--host", socket, "--port", "0"]
     if model.kind is Kind.EMBEDDING:
@@ -239,7 +245,7 @@ def _llama_cpp(model: ResolvedModel, socket: str) -> Any:
     params = build_params(*parse_arguments(given))
     params.verbosity = -1  # standard error is the application's
     try:
-        return library().Server(params)
+        return library().Server(params), int(params.n_ctx)
     except (RuntimeError, ValueError) as error:
         raise EngineStartError(f"llama.cpp cannot load {model.source}: {error}") from error
 

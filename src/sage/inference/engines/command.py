@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from sage.errors import ConfigError
+from sage.inference.engines.context import countable_tokens
 from sage.inference.engines.gpu import has_large_gpu
 from sage.inference.engines.kinds import EngineKind
 from sage.inference.engines.llama_cpp import (
@@ -35,9 +36,6 @@ _BATCHES_AHEAD = 4
 # Requests, and prompt tokens of a step, that vLLM's API server takes by default, and on large GPUs.
 _VLLM_DEFAULTS = (256, 2048)
 _VLLM_LARGE = (1024, 8192)
-# Of llama.cpp's pool, which requests may count on: lengths are estimates, and what overflows the
-# pool fails together with everything that runs there.
-_POOL_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +145,7 @@ def _llama_cpp(
     return _Engine(
         [*command, *extra],
         slots,
-        max(1, int(pool * _POOL_SHARE)),
+        countable_tokens(pool),
         _number_after(("--n-batch", "--n_batch"), extra) or batch,
         max_request_tokens=plan.request,
         note=note,

@@ -11,6 +11,9 @@ _TOKENS_A_SLOT = 2048
 # Of the memory that the weights leave free. The rest is for the other engines and the user.
 _SHARE = 0.25
 _UNKNOWN_CONTEXT = 4096
+# Of the pool, which requests may count on: lengths are estimates, and what overflows the pool fails
+# together with everything that runs there.
+_POOL_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +61,8 @@ def plan_context(
             )
         pool = max(min(pool, affordable), request)
     return ContextPlan(request, pool, reason)
+
+
+def countable_tokens(pool: int) -> int:
+    """Return how many of a pool's tokens the scheduler hands out at once."""
+    return max(1, int(pool * _POOL_SHARE))
