@@ -202,7 +202,9 @@ class Gateway:
         self._desk.apply(self._scheduler.set_policy(policy, self._clock()))
 
     def set_keys(self, keys: KeyRing) -> None:
-        """Require other keys, with their limits, from now on; running requests go on."""
+        """Require other keys, with their limits and claims, from now on; running requests go on."""
+        if keys.claims != self._desk.keys.claims:
+            self._desk.apply(self._scheduler.set_tenants(keys.claims, self._clock()))
         self._desk.keys = keys
         self._edge.set_limits(keys.limits)
         self._desk.edge = self._edge if self._edge.active else None

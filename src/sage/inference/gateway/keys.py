@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from sage.errors import ConfigError
 from sage.inference.gateway.errors import ApiError
 from sage.inference.gateway.rate_limit import RateLimit
+from sage.inference.scheduling.slo import SLO
+from sage.inference.scheduling.tenants import Tenant
 
 _PREFIX = "sha256:"
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -43,15 +45,20 @@ class ApiKey:
         name: of its holder, for the access log, traces and fairness; by default the beginning of
             the key's SHA-256.
         requests_per_second, tokens_per_minute: see RateLimit; no limits by default.
+        weight: its share relative to other keys' while requests wait; once any key has one, keys
+            take turns by the tokens they were served, under every policy.
+        slo: objectives of its requests that bring none and whose class has none.
 
     Raises:
-        ConfigError: the key or name cannot be used, or a limit is not above 0.
+        ConfigError: the key or name cannot be used, or a limit or weight is not above 0.
     """
 
     key: str = field(repr=False)
     name: str = ""
     requests_per_second: float | None = None
     tokens_per_minute: float | None = None
+    weight: float | None = None
+    slo: SLO | None = None
 
     def __post_init__(self) -> None:
         key_digest(self.key)
@@ -60,11 +67,19 @@ class ApiKey:
                 f"api_keys: name {self.name!r} must be 1 to 64 letters, digits and any of ._@-"
             )
         self.limit  # noqa: B018 - checks the limits
+        self.claim  # noqa: B018 - checks the weight
 
     @property
     def limit(self) -> RateLimit:
         """What it may do."""
         return RateLimit(self.requests_per_second, self.tokens_per_minute)
+
+    @property
+    def claim(self) -> Tenant | None:
+        """What its holder is entitled to from the scheduler, where anything is said of that."""
+        if self.weight is None and self.slo is None:
+            return None
+        return Tenant(1.0 if self.weight is None else self.weight, self.slo)
 
     @property
     def tenant(self) -> str:
@@ -77,6 +92,7 @@ class KeyRing:
 
     Attributes:
         limits: of those keys that have any, by tenant.
+        claims: what tenants are entitled to from the scheduler, of those of which it is said.
 
     Args:
         inference: keys, plain or with a name and limits, that may send requests and list models;
@@ -102,6 +118,9 @@ class KeyRing:
         self._tenants |= {digest: key.tenant for digest, key in zip(own, keys, strict=True)}
         self.limits: Mapping[str, RateLimit] = {
             key.tenant: key.limit for key in keys if key.limit.bounded
+        }
+        self.claims: Mapping[str, Tenant] = {
+            key.tenant: claim for key in keys if (claim := key.claim) is not None
         }
         self._inference = [*own, *self._management] if own else []
         self._remote = remote

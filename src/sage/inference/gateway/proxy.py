@@ -138,7 +138,10 @@ def submit(desk: Desk, exchange: Exchange, fields: RoutingFields, body: bytes) -
     terms, kind = exchange.terms, exchange.kind
     assert kind is not None
     cls = terms.cls or kind.value
-    exchange.slo = terms.slo or desk.slo_classes.get(cls)
+    slo = terms.slo or desk.slo_classes.get(cls)
+    if slo is None and (claim := desk.keys.claims.get(exchange.tenant)) is not None:
+        slo = claim.slo
+    exchange.slo = slo
     desk.submit(
         exchange,
         Request(
@@ -150,7 +153,7 @@ def submit(desk: Desk, exchange: Exchange, fields: RoutingFields, body: bytes) -
             fields.most_tokens,
             terms.priority,
             exchange.tenant,
-            exchange.slo,
+            slo,
             prefix_hashes(body) if kind is Kind.LLM else (),
             cls,
             fields.stream is True,

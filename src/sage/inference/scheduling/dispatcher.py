@@ -65,6 +65,11 @@ class Dispatcher:
         self._bind()
         self.rank_again(now)
 
+    def tenants_changed(self, now: float) -> None:
+        """Look up whether tenants take turns, and let those that wait do."""
+        self.fair = self.policy.fair or bool(self._counters.tenants)
+        self.rank_again(now)
+
     def rank_again(self, now: float) -> None:
         """Rank all that wait afresh."""
         for group in self._fleet.groups.values():

@@ -75,7 +75,7 @@ class Scheduler:
         self._down_retry_after = down_retry_after
         self._fleet = Fleet()
         self._statistics = Statistics()
-        counters = TokenCounters(tenants)
+        counters = self._counters = TokenCounters(tenants)
         estimator = TokenEstimator()
         self._accounts = Accounts(estimator, counters)
         forecast = Forecast(
@@ -336,6 +336,12 @@ class Scheduler:
     def set_policy(self, policy: SchedulingPolicy | str, now: float) -> list[Decision]:
         """Another policy rules from now on, for those that wait too."""
         self._dispatcher.use(_policy(policy), now)
+        return self._drain(tuple(self._fleet.groups.values()), now)
+
+    def set_tenants(self, tenants: Mapping[str, Tenant | float], now: float) -> list[Decision]:
+        """Other tenants are told apart from now on, by name, with weights or more."""
+        self._counters.name_tenants(tenants)
+        self._dispatcher.tenants_changed(now)
         return self._drain(tuple(self._fleet.groups.values()), now)
 
     def tick(self, now: float) -> list[Decision]:

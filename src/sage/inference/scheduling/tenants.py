@@ -45,12 +45,16 @@ class TokenCounters:
     __slots__ = ("_counters", "_level", "tenants")
 
     def __init__(self, tenants: Mapping[str, Tenant | float] | None = None) -> None:
-        self.tenants: dict[str, Tenant] = {
-            name: item if isinstance(item, Tenant) else Tenant(item)
-            for name, item in (tenants or {}).items()
-        }
+        self.tenants: dict[str, Tenant] = {}
+        self.name_tenants(tenants or {})
         self._counters: dict[str, float] = {}
         self._level = 0.0
+
+    def name_tenants(self, tenants: Mapping[str, Tenant | float]) -> None:
+        """Tell these apart from others from now on; what each was served stays counted."""
+        self.tenants.clear()
+        for name, item in tenants.items():
+            self.tenants[name] = item if isinstance(item, Tenant) else Tenant(item)
 
     def counter(self, name: str) -> float:
         """Return a tenant's virtual tokens."""
