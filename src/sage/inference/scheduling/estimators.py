@@ -31,6 +31,10 @@ class TokenEstimator:
         ratio = self._ratios.get(model)
         return guess if ratio is None or guess < 1 else max(1, round(guess * ratio))
 
+    def correction(self, model: str) -> float:
+        """Return the tokens an engine counts for each that is guessed of a prompt."""
+        return self._ratios.get(model, 1.0)
+
     def output(self, model: str, tenant: str, prompt: int, most: int = 0) -> int:
         """Return the tokens to expect, at most ``most`` where that is above 0."""
         mean = self._mean(model, tenant, prompt)

@@ -20,7 +20,11 @@ _TYPICAL_PROMPT = 512
 
 @dataclass(slots=True)
 class _Pace:
-    """The fastest instance of a model, as learned: seconds, and when that was looked up."""
+    """The fastest instance of a model, as learned: seconds, and when that was looked up.
+
+    Attributes:
+        per_token: for each token guessed of the prompt, as corrected for the model.
+    """
 
     at: float
     constant: float = 0.0
@@ -88,47 +92,43 @@ class Forecast:
             request.model, request.tenant, self.prompt(request), request.expected_tokens
         )
 
-    def latest_start(self, request: Request, now: float) -> float:
-        """Return when it must be dispatched to meet its SLO; infinite without one."""
-        return self.limits(request, now)[0]
+    def start_times(self, request: Request, now: float) -> tuple[float, float, float]:
+        """Return by when it must be dispatched to meet its SLO, and when that is due.
+
+        Cautiously, by the measured P95 of the prediction; by the prediction; and the SLO's end.
+        """
+        slo = self.slo(request)
+        if slo is None:
+            return NEVER, NEVER, NEVER
+        pace = self._pace(request, now)
+        first = pace.constant + pace.per_token * request.prompt_tokens
+        cautious = chance = due = NEVER
+        ttft, deadline = slo.ttft_s, slo.deadline_s
+        if ttft is not None:
+            due = request.arrived + ttft
+            cautious, chance = due - pace.margin * first, due - first
+        if deadline is not None:
+            end = request.arrived + deadline
+            decode = pace.step * self.output(request) if pace.step else 0.0
+            due = min(due, end)
+            cautious = min(cautious, end - pace.margin * first - decode)
+            chance = min(chance, end - first - decode)
+        return cautious, chance, due
 
     def limits(self, request: Request, now: float) -> tuple[float, float]:
         """Return until when a dispatch still meets its SLO, and until when its deadline.
 
-        The first is cautious, for ordering: it takes the measured P95 of the prediction. The
-        second is generous, for turning away: half the tokens expected, at the best speed.
+        The first is cautious, as for ordering. The second is generous, for turning away: half the
+        tokens expected, at the best speed.
         """
+        soonest = self.start_times(request, now)[0]
         slo = self.slo(request)
-        if slo is None or (slo.ttft_s is None and slo.deadline_s is None):
-            return NEVER, NEVER
+        if slo is None or slo.deadline_s is None:
+            return soonest, NEVER
         pace = self._pace(request, now)
-        first = pace.constant + pace.per_token * self.prompt(request)
-        soonest = useful = NEVER
-        if slo.ttft_s is not None:
-            soonest = request.arrived + slo.ttft_s - pace.margin * first
-        if slo.deadline_s is not None:
-            end = request.arrived + slo.deadline_s
-            decode = pace.step * self.output(request) if pace.step else 0.0
-            soonest = min(soonest, end - pace.margin * first - decode)
-            useful = end - first - 0.5 * decode
-        return soonest, useful
-
-    def last_chance(self, request: Request, now: float) -> tuple[float, float]:
-        """Return until when a dispatch may still meet its SLO, and when the SLO is due."""
-        slo = self.slo(request)
-        chance = due = NEVER
-        if slo is None:
-            return chance, due
-        pace = self._pace(request, now)
-        first = pace.constant + pace.per_token * self.prompt(request)
-        if slo.ttft_s is not None:
-            due = request.arrived + slo.ttft_s
-            chance = due - first
-        if slo.deadline_s is not None:
-            end = request.arrived + slo.deadline_s
-            due = min(due, end)
-            chance = min(chance, end - first - pace.step * self.output(request))
-        return chance, due
+        first = pace.constant + pace.per_token * request.prompt_tokens
+        half = 0.5 * pace.step * self.output(request) if pace.step else 0.0
+        return soonest, request.arrived + slo.deadline_s - first - half
 
     def pressure(self) -> float:
         """Return waiting requests over the slots of the instances that are up."""
@@ -155,4 +155,5 @@ class Forecast:
             return _Pace(now)
         best = min(models, key=lambda model: model.ttft(_TYPICAL_PROMPT))
         step = best.step(1.0)
-        return _Pace(now, best.constant, best.prefill_per_token, best.margin, step)
+        per_token = best.prefill_per_token * self._estimator.correction(key[1])
+        return _Pace(now, best.constant, per_token, best.margin, step)

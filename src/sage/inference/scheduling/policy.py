@@ -64,19 +64,12 @@ class View(Protocol):
         """Return the request's prompt tokens, corrected by what engines have reported."""
         ...
 
-    def latest_start(self, request: Request, now: float) -> float:
-        """Return when it must be dispatched at the latest to meet its SLO; infinite without one.
+    def start_times(self, request: Request, now: float) -> tuple[float, float, float]:
+        """Return by when it must be dispatched to meet its SLO, and when that is due.
 
-        That is its deadline less the predicted time to its first token at the fastest instance,
-        times the measured P95 of that prediction's error.
-        """
-        ...
-
-    def last_chance(self, request: Request, now: float) -> tuple[float, float]:
-        """Return until when a dispatch may still meet its SLO, and when the SLO is due.
-
-        The first is `latest_start` without the P95: later dispatches miss more often than not.
-        Both are infinite without an SLO.
+        The first is cautious: the SLO's end less the predicted time to the first token at the
+        fastest instance, times the measured P95 of that prediction's error. The second is without
+        that P95: later dispatches miss more often than not. All are infinite without an SLO.
         """
         ...
 

@@ -9,6 +9,7 @@ from sage.inference.scheduling.request import Kind, Request
 
 _BULK_CLASSES = frozenset({"bulk", "batch"})
 _BULK_EMBEDDING = 2048
+_NEVER = float("inf")
 _STEP = 0.02
 
 
@@ -63,11 +64,10 @@ class SlackOrder:
     def rank(self, request: Request, now: float) -> Rank:
         """Return the latest start, or a rank after all of those."""
         assert self._view is not None
-        latest = self._view.latest_start(request, now)
-        if latest == float("inf"):
+        latest, chance, due = self._view.start_times(request, now)
+        if due == _NEVER:
             return 1.0, float(self._lanes and is_bulk(request)), -request.priority
         if latest < now:
-            chance, due = self._view.last_chance(request, now)
             if chance < now:
                 return (2.0,)
             latest = due
