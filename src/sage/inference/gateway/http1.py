@@ -79,6 +79,7 @@ class HttpConnection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._scope: dict[str, Any] = {}
         self._incoming: Reply | None = None
+        self._between = True
         self._ahead: deque[tuple[Reply, Scope]] = deque()
         self._url = b""
         self._headers: Headers = []
@@ -124,7 +125,7 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse, and bound what is not a whole head yet."""
         incoming = self._incoming
-        fresh = incoming is None and not self._head_bytes and not self._busy
+        fresh = self._between and not self._head_bytes and not self._busy
         if fresh and self._express is not None and self._go_express(self._express, data):
             return
         try:
@@ -201,6 +202,7 @@ class HttpConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
+        self._between = False
         self._url = b""
         self._headers = []
         self._expects = False
@@ -251,6 +253,7 @@ class HttpConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        self._between = True
         reply, self._incoming = self._incoming, None
         if reply is not None:
             reply.feed_end()
