@@ -162,6 +162,7 @@ class Running:
 
     gateway: Gateway
     port: int
+    stop: Callable[[], Awaitable[None]]
 
     @property
     def url(self) -> str:
@@ -249,13 +250,13 @@ class Kit:
         listener = socket.create_server(("127.0.0.1", 0))
         uvicorn_server = build_server(gateway.app, **{"shutdown_timeout": 1, **(server or {})})
         task = asyncio.ensure_future(uvicorn_server.serve(sockets=[listener]))
-        running = Running(gateway, listener.getsockname()[1])
 
         async def stop() -> None:
             uvicorn_server.should_exit = True
             await task
             running.check_sums()
 
+        running = Running(gateway, listener.getsockname()[1], stop)
         self._stack.push_async_callback(stop)
         await eventually(lambda: uvicorn_server.started)
         return running

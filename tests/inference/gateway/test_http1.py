@@ -211,6 +211,22 @@ async def test_a_slow_reader_holds_the_app_back() -> None:
         writer.transport.abort()
 
 
+async def test_a_head_without_end_is_cut_off_behind_a_request_too() -> None:
+    """What comes while a request is served is bounded like what comes before one."""
+    go_on = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await go_on.wait()
+
+    async with running(build_server(over(app), port=0)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(GET + b"\r\n" + GET + b"x: y\r\n" * 50_000)
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        go_on.set()
+
+
 async def test_app_learns_that_its_client_has_left() -> None:
     """``receive`` gives http.disconnect, and writing on does no harm."""
     left = asyncio.Event()

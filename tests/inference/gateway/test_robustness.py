@@ -179,6 +179,41 @@ async def impatient_client(url: str, dice: random.Random, statuses: list[int]) -
                 statuses.append(reply.status_code)
 
 
+async def read_answer(reader: asyncio.StreamReader) -> int:
+    """Read one answer, and return its status."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    if b"\r\ncontent-length: " in head:
+        length = head.partition(b"\r\ncontent-length: ")[2].partition(b"\r\n")[0]
+        await reader.readexactly(int(length))
+    else:
+        await reader.readuntil(b"\r\n0\r\n\r\n")
+    return int(head.split()[1])
+
+
+async def repetitive_client(port: int, dice: random.Random, statuses: list[int]) -> None:
+    """Send ten requests whose heads are one, some two at a time, over a connection that is kept
+    until it breaks or an answer does not come soon."""
+    writer: asyncio.StreamWriter | None = None
+    asked = 0
+    while asked < 10:
+        if writer is None:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        many = 2 if dice.random() < 0.2 else 1
+        for _ in range(many):
+            body = b"{" if dice.random() < 0.1 else b'{"model":"m"%b}' % (b" " * dice.randrange(9))
+            head = b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
+            writer.write(head % len(body) + body)
+            asked += 1
+        try:
+            async with asyncio.timeout(0.05 if dice.random() < 0.5 else 5.0):
+                statuses += [await read_answer(reader) for _ in range(many)]
+        except (TimeoutError, OSError, EOFError):
+            writer.transport.abort()
+            writer = None
+    if writer is not None:
+        writer.transport.abort()
+
+
 async def flapping_instances(gateway: Gateway, dice: random.Random) -> None:
     """Take instances a and b down and up again."""
     for _ in range(20):
@@ -194,7 +229,7 @@ async def test_sums_agree_after_chaos(kit: Any) -> None:
     """Whatever engines, clients and instances do, at the end every request has one end, and no
     slot or connection is left."""
     dice = random.Random(7)
-    served = await kit.gateway(request_timeout=0.6, max_queued=8)
+    served = await kit.gateway(request_timeout=0.6, max_queued=24)
     for name in ("a", "b", "c"):
         served.add(await kit.engine(Moody(kit, dice)), name, max_requests=3)
     dead = await kit.engine()
@@ -204,12 +239,14 @@ async def test_sums_agree_after_chaos(kit: Any) -> None:
     await asyncio.gather(
         flapping_instances(served.gateway, dice),
         *(impatient_client(served.url, dice, statuses) for _ in range(20)),
+        *(repetitive_client(served.port, dice, statuses) for _ in range(20)),
     )
     await kit.eventually(lambda: served.requests["open"] == 0)
     served.check_sums()
     counts = served.requests
     # Some clients give up before they have sent anything.
-    assert 100 < counts["received"] <= 200
+    assert 200 < counts["received"] <= 420
+    assert served.gateway.app.express.served > 50
     assert min(counts["done"], counts["failed"], counts["cancelled"], counts["rejected"]) > 0
     assert (counts["queued"], counts["in_flight"]) == (0, 0)
     assert counts["retried"] > 0

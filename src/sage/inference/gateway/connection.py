@@ -154,7 +154,8 @@ class UpstreamConnection(asyncio.Protocol):
             and not self._extra
             and names.count(b"content-length") == 1
             and b"transfer-encoding" not in names
-            and response.status >= 200
+            # An informational head may come before the one that was understood.
+            and data[9:12] == b"%d" % response.status
         ):
             self._heads.learn(data, understand_head(response.status, response.headers))
 

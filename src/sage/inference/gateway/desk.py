@@ -306,7 +306,10 @@ class Desk:
         self._wake_up_in_time()
 
     def stop(self) -> None:
-        """Stop the timers; the next request starts them again."""
+        """End what no task serves, and stop the timers; the next request starts them again."""
+        for exchange in list(self._open.values()):
+            if exchange.lane is not None:
+                exchange.lane.dropped(exchange)
         if self._wake is not None:
             self._wake.cancel()
             self._wake = None

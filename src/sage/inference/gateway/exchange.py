@@ -44,6 +44,9 @@ class Lane(Protocol):
     def interrupted(self, exchange: Exchange) -> None:
         """Stop serving it."""
 
+    def dropped(self, exchange: Exchange) -> None:
+        """End it at once: nothing runs any more that could go on with it."""
+
 
 @dataclass(slots=True, eq=False)
 class Sent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from sage.errors import SageError
 from sage.inference.gateway import proxy
@@ -32,16 +33,23 @@ class Express:
 
     Args:
         desk: where requests stand.
+
+    Attributes:
+        plans: what known heads ask for.
+        served: requests it has taken.
     """
 
     def __init__(self, desk: Desk) -> None:
+        self.served = 0
         self._desk = desk
         self.plans: KnownHeads[RequestPlan] = KnownHeads()
 
     def learn(self, plan: RequestPlan, message: bytes) -> None:
         """Know the head of this whole request again, if requests with it can go this way."""
         if plan.route.kinds == (Kind.LLM,) and plan.repeatable and self._open:
-            self.plans.learn(message, plan)
+            # Without the connection that it came by, which is not to be kept for it.
+            scope = {key: item for key, item in plan.scope.items() if key != "extensions"}
+            self.plans.learn(message, replace(plan, scope=scope))
 
     @property
     def _open(self) -> bool:
@@ -69,6 +77,7 @@ class Express:
             return False
         if not fields.model:
             return False
+        self.served += 1
         exchange = desk.begin_express(plan.scope, reply, self)
         try:
             self._submit(exchange, plan, fields, body)
@@ -140,6 +149,14 @@ class Express:
             exchange.sent = sent.response.listener = None
             self._go_on(exchange, sent.plan, sent.body, sent)
 
+    def dropped(self, exchange: Exchange) -> None:
+        """Cancel a request that still waits for its engine when the gateway closes."""
+        sent = exchange.sent
+        if sent is not None:
+            sent.response.listener = None
+            sent.response.abort()
+            self._end(exchange, Outcome.CANCELLED)
+
     def _go_on(self, exchange: Exchange, plan: RequestPlan, body: bytes, sent: Sent | None) -> None:
         exchange.lane = None
         client = exchange.client
@@ -150,8 +167,11 @@ class Express:
         """Answer 500 to what should not have happened."""
         level = logging.WARNING if isinstance(error, SageError) else logging.ERROR
         logger.log(level, "a request could not be served", exc_info=error)
-        exchange.lane = None
-        self._desk.settle(exchange, Outcome.FAILED)
+        self._end(exchange, Outcome.FAILED)
+
+    def _end(self, exchange: Exchange, outcome: Outcome) -> None:
+        exchange.lane = exchange.sent = None
+        self._desk.settle(exchange, outcome)
         client = exchange.client
         assert isinstance(client, Reply)
         client.give_up()

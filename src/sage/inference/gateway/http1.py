@@ -79,6 +79,7 @@ class HttpConnection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._scope: dict[str, Any] = {}
         self._incoming: Reply | None = None
+        self._between = True
         self._ahead: deque[tuple[Reply, Scope]] = deque()
         self._url = b""
         self._headers: Headers = []
@@ -123,10 +124,10 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, and bound what is not a whole head yet."""
-        incoming = self._incoming
-        fresh = incoming is None and not self._head_bytes and not self._busy
+        fresh = self._between and not self._head_bytes and not self._busy
         if fresh and self._express is not None and self._go_express(self._express, data):
             return
+        incoming, headers = self._incoming, self._headers
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -138,9 +139,10 @@ class HttpConnection(asyncio.Protocol):
             self._refuse()
             return
         if incoming is None and self._incoming is None:
-            if not self._busy:
+            if not self._busy or self._headers is headers:
+                # Nothing else was in it: with another head, there would be another list.
                 self._bound_head(len(data))
-            elif fresh and self.reply is not None and not self._ahead:
+            elif fresh and self._express is not None and self.reply and not self._ahead:
                 self._offer(self.reply, data)
 
     def _go_express(self, express: ShortWay, data: bytes) -> bool:
@@ -201,6 +203,7 @@ class HttpConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
+        self._between = False
         self._url = b""
         self._headers = []
         self._expects = False
@@ -251,6 +254,7 @@ class HttpConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        self._between = True
         reply, self._incoming = self._incoming, None
         if reply is not None:
             reply.feed_end()
@@ -320,7 +324,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _bound_head(self, size: int) -> None:
         """Note that so many bytes came that make no whole head."""
-        if self._head_bytes == 0:
+        if self._head_bytes == 0 and not self._busy:
             self._limit(min(self.head_timeout, self._deadline - self.loop.time()))
         self._head_bytes += size
         if self._head_bytes > _HEAD_LIMIT:

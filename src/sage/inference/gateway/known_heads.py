@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 _MOST_HEADS = 256
 _LONGEST_HEAD = 4096
 _PATIENCE = 256
+_BEFORE = (b"\r\nC", b"\r\nc")
 _LENGTH = 15  # of "content-length", but for its first letter, with the colon and a space
 
 T = TypeVar("T")
@@ -57,6 +58,7 @@ class KnownHeads(Generic[T]):
     def clear(self) -> None:
         """Forget all."""
         self._items.clear()
+        self._hits = self._misses = 0
 
 
 def _cut(message: bytes) -> tuple[bytes, int] | None:
@@ -70,7 +72,7 @@ def _cut(message: bytes) -> tuple[bytes, int] | None:
     at = message.find(b"ontent-Length: ", 0, end)
     if at < 0:
         at = message.find(b"ontent-length: ", 0, end)
-    if at < 3 or message[at - 3 : at - 1] != b"\r\n":
+    if at < 3 or message[at - 3 : at] not in _BEFORE:
         return None
     at += _LENGTH
     stop = message.find(b"\r\n", at)

@@ -55,10 +55,16 @@ async def carry_on(
         sent: the attempt it waits for; None when it has not been sent.
     """
     exchange.task = asyncio.current_task()
-    assert exchange.task is not None
-    if exchange.interruption is not None:
-        exchange.task.cancel()
-    await _counted(desk, exchange, _pass_on(desk, exchange, plan, body, sent))
+    stopped = exchange.interruption is not None
+    work = _stop(sent) if stopped else _pass_on(desk, exchange, plan, body, sent)
+    await _counted(desk, exchange, work)
+
+
+async def _stop(sent: Sent | None) -> None:
+    """End a request that was interrupted before its task began."""
+    if sent is not None:
+        sent.response.abort()
+    raise asyncio.CancelledError
 
 
 async def _counted(desk: Desk, exchange: Exchange, work: Awaitable[None]) -> None:
