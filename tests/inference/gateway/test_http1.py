@@ -330,3 +330,31 @@ async def test_stopping_lets_the_request_being_served_end() -> None:
         go_on.set()
         assert b"done" in await busy
     assert not server.server_state.connections
+
+
+async def test_a_client_that_asks_on_and_reads_nothing_is_not_served_on() -> None:
+    """Its answers do not pile up: serving stops until it reads, and then goes on to the end."""
+    served = 0
+    body = b"x" * 100_000
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal served
+        served += 1
+        length = [(b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": length})
+        await send({"type": "http.response.body", "body": body})
+
+    async with running(build_server(over(app), port=0)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1000)
+        for _ in range(500):
+            writer.write(GET + b"\r\n")
+        before = -1
+        while before != served:
+            before = served
+            await asyncio.sleep(0.05)
+        assert served < 400
+        size = 0
+        while served < 500 or size < 500 * len(body):
+            size += len(await asyncio.wait_for(reader.read(1 << 20), 5))
+        writer.close()
+    assert served == 500

@@ -188,6 +188,8 @@ class HttpConnection(asyncio.Protocol):
         self.writable = True
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
+        if not (self._busy or self.transport.is_closing()):
+            self._next()
 
     # uvicorn
 
@@ -289,11 +291,20 @@ class HttpConnection(asyncio.Protocol):
         if not reply.keep_alive or self._closing:
             self._ahead.clear()
             self.transport.close()
-        elif self._ahead:
-            self._serve(*self._ahead.popleft())
+            return
+        self._limit(self.head_timeout if reply.more_body else self._keep_alive)
+        if self.writable:
+            self._next()
         else:
-            self._limit(self.head_timeout if reply.more_body else self._keep_alive)
-        if not self._reading and not self._ahead:
+            # A client that asks on and on and reads no answer would have them pile up here.
+            self.pause_reading()
+
+    def _next(self) -> None:
+        """Serve the next of those sent ahead, and take what else is sent."""
+        if self._ahead:
+            self._deadline = _NEVER
+            self._serve(*self._ahead.popleft())
+        if not (self._reading or self._ahead):
             self.resume_reading()
 
     def pause_reading(self) -> None:
