@@ -11,6 +11,7 @@ import pytest
 import uvicorn
 
 from sage.inference.gateway import build_server
+from sage.inference.gateway.asgi import CLIENT_EXTENSION
 
 pytestmark = pytest.mark.anyio
 
@@ -341,8 +342,9 @@ async def test_a_client_that_asks_on_and_reads_nothing_is_not_served_on() -> Non
         nonlocal served
         served += 1
         length = [(b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": 200, "headers": length})
-        await send({"type": "http.response.body", "body": body})
+        link = scope["extensions"][CLIENT_EXTENSION]
+        link.begin(200, length)
+        link.finish(body)
 
     async with running(build_server(over(app), port=0)) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1000)
