@@ -348,15 +348,17 @@ async def test_a_client_that_asks_on_and_reads_nothing_is_not_served_on() -> Non
 
     async with running(build_server(over(app), port=0)) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1000)
-        for _ in range(500):
-            writer.write(GET + b"\r\n")
-        before = -1
-        while before != served:
-            before = served
-            await asyncio.sleep(0.05)
-        assert served < 400
-        size = 0
-        while served < 500 or size < 500 * len(body):
-            size += len(await asyncio.wait_for(reader.read(1 << 20), 5))
-        writer.close()
+        try:
+            for _ in range(500):
+                writer.write(GET + b"\r\n")
+            before = -1
+            while before != served:
+                before = served
+                await asyncio.sleep(0.05)
+            assert served < 400
+            size = 0
+            while served < 500 or size < 500 * len(body):
+                size += len(await asyncio.wait_for(reader.read(1 << 20), 5))
+        finally:
+            writer.transport.abort()
     assert served == 500
