@@ -16,10 +16,11 @@ class Door:
     has left the queue stays here as a husk until it surfaces or husks are the majority.
     """
 
-    __slots__ = ("_hopeless", "_low", "_times")
+    __slots__ = ("_deadlines", "_hopeless", "_low", "_slos")
 
     def __init__(self) -> None:
-        self._times: list[tuple[float, int, Entry, bool]] = []
+        self._deadlines: list[tuple[float, int, Entry]] = []
+        self._slos: list[tuple[float, int, Entry]] = []
         self._hopeless: deque[Entry] = deque()
         self._low: list[tuple[int, int, Entry]] = []
 
@@ -33,36 +34,36 @@ class Door:
             live: how many wait in its queue.
         """
         if useful_until < float("inf"):
-            heapq.heappush(self._times, (useful_until, entry.order, entry, True))
+            heapq.heappush(self._deadlines, (useful_until, entry.order, entry))
         if slo_until < useful_until:
-            heapq.heappush(self._times, (slo_until, entry.order, entry, False))
+            heapq.heappush(self._slos, (slo_until, entry.order, entry))
         heapq.heappush(self._low, (entry.request.priority, -entry.order, entry))
         self._compact(live)
 
     def next_time(self) -> float | None:
-        """Return when the next of them loses its SLO or deadline; None when none can."""
-        return self._times[0][0] if self._times else None
+        """Return when the next of them loses its deadline; None when none can."""
+        return self._deadlines[0][0] if self._deadlines else None
 
     def useless(self, now: float) -> list[Entry]:
         """Return the requests that can no longer meet their deadline, each once."""
-        times = self._times
+        deadlines = self._deadlines
         found: list[Entry] = []
-        while times and (times[0][0] < now or not times[0][2].waiting):
-            _, _, entry, final = heapq.heappop(times)
-            if not entry.waiting:
-                continue
-            if final:
+        while deadlines and (deadlines[0][0] < now or not deadlines[0][2].waiting):
+            entry = heapq.heappop(deadlines)[2]
+            if entry.waiting:
                 found.append(entry)
-            else:
-                self._hopeless.append(entry)
         return found
 
-    def gives_way(self, priority: int) -> Entry | None:
+    def gives_way(self, priority: int, now: float) -> Entry | None:
         """Return who leaves a full queue for a newcomer of that priority.
 
         The first that has lost its SLO, if it is not above the newcomer; else the newest of the
         lowest priority, if that is below the newcomer's; else None: the newcomer is refused.
         """
+        slos = self._slos
+        # Who has lost an SLO matters only here, so only here is it looked up.
+        while slos and (slos[0][0] < now or not slos[0][2].waiting):
+            self._hopeless.append(heapq.heappop(slos)[2])
         hopeless = self._hopeless
         while hopeless and not hopeless[0].waiting:
             hopeless.popleft()
@@ -77,8 +78,9 @@ class Door:
         if len(self._low) > 32 + 2 * live:
             self._low = [item for item in self._low if item[2].waiting]
             heapq.heapify(self._low)
-        if len(self._times) > 32 + 4 * live:
-            self._times = [item for item in self._times if item[2].waiting]
-            heapq.heapify(self._times)
+        for heap in (self._deadlines, self._slos):
+            if len(heap) > 32 + 2 * live:
+                heap[:] = [item for item in heap if item[2].waiting]
+                heapq.heapify(heap)
         if len(self._hopeless) > 32 + 2 * live:
             self._hopeless = deque(entry for entry in self._hopeless if entry.waiting)

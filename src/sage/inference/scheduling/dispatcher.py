@@ -165,7 +165,9 @@ class Dispatcher:
                 decisions += self._drain_retries(group, now)
         places = [] if freed is None else [freed]
         while served:
-            served = [g for g in served if g.queue and self._any_takes(places or g.instances, now)]
+            served = [
+                g for g in served if g.queue.live and self._any_takes(places or g.instances, now)
+            ]
             picked = self._pick(served, now)
             if picked is None:
                 break
@@ -227,10 +229,12 @@ class Dispatcher:
     def _any_takes(self, instances: list[InstanceState], now: float) -> bool:
         """Whether any instance has a slot, and is not full of waiting prefill where paced."""
         paced = self.policy.paced
-        return any(
-            s.up and len(s.running) < s.spec.max_requests and (not paced or s.prefill_room(now) > 0)
-            for s in instances
-        )
+        for state in instances:
+            if not state.up or len(state.running) >= state.spec.max_requests:
+                continue
+            if not paced or state.prefill_room(now) > 0:
+                return True
+        return False
 
     def _count_passes(self, served: list[Group], by_age: Group | None, now: float) -> None:
         for group in served:

@@ -138,14 +138,14 @@ class _Lane:
 
     def peek(self, ordering: Ordering, now: float) -> Head | None:
         """Return the head, ranked afresh; past 16 whose ranks have grown, the one then first."""
-        heap = self.heap
+        heap, rank_now = self.heap, ordering.rank
         left = _MOST_RANKED
         while heap:
             rank, order, entry = heap[0]
             if not entry.waiting:
                 heapq.heappop(heap)
                 continue
-            fresh = ordering.rank(entry.request, now)
+            fresh = rank_now(entry.request, now)
             if fresh <= rank or not left:
                 return heap[0]
             left -= 1

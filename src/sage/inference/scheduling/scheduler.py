@@ -365,7 +365,7 @@ class Scheduler:
             )
             leaves = entry
             if self.policy.sheds:
-                leaves = group.door.gives_way(entry.request.priority) or entry
+                leaves = group.door.gives_way(entry.request.priority, now) or entry
             if leaves is entry:
                 return [self._ledger.refuse(entry, 429, reason, group.retry_after(), now)]
             self._dispatcher.unqueue(leaves)
