@@ -5,6 +5,9 @@ Two loads: an idle scheduler, where a request is submitted, dispatched and serve
 an end (usage and finished, with all that is learned from them) let others start. Requests
 come from many tenants and classes, some with deadlines and prefixes, and tokens are reported as
 a gateway reports them. CPU time is taken, around the scheduler's calls alone.
+
+Run it with a checkout's Python, or with that of the compiled wheel (``.venv-wheel/bin/python``); it
+says which.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import time
 from _report import Report
 
 from sage.inference.scheduling.decision import Dispatch
+from sage.inference.scheduling.form import core_form
 from sage.inference.scheduling.instance import InstanceSpec
 from sage.inference.scheduling.request import Kind, Request
 from sage.inference.scheduling.scheduler import Scheduler
@@ -109,6 +113,7 @@ def main() -> None:
     parser.add_argument("--decisions", type=int, default=10_000)
     options = parser.parse_args()
     report = Report("scheduler", [])
+    report.add("core", core_form(), f"core: {core_form()}")
     items = requests(options.waiting)
     slowest = 0.0
     for strategy in StrategyAdapter.list():

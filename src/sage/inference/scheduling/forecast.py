@@ -97,10 +97,13 @@ class Forecast:
 
         Cautiously, by the measured P95 of the prediction; by the prediction; and the SLO's end.
         """
-        slo = self.slo(request)
+        slo = request.slo or self.slo(request)
         if slo is None:
             return NEVER, NEVER, NEVER
-        pace = self._pace(request, now)
+        # Looked up here: ranking those that wait asks this several times a decision.
+        pace = self._paces.get((request.kind, request.model))
+        if pace is None or now - pace.at > _REFRESH:
+            pace = self._pace(request, now)
         first = pace.constant + pace.per_token * request.prompt_tokens
         cautious = chance = due = NEVER
         ttft, deadline = slo.ttft_s, slo.deadline_s
