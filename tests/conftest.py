@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from pathlib import Path
@@ -27,6 +28,16 @@ _LEAKY_PREFIXES = (
     "http_proxy",
     "https_proxy",
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def settled_heap() -> None:
+    """What earlier modules left alive is not looked through by each later collection again.
+
+    The load generator collects before every run; late in a long session that took seconds.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

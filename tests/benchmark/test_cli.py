@@ -35,6 +35,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
+@pytest.mark.timeout(180)
 def test_the_tutorials_lines(
     bench: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
