@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import importlib.util
 import io
 import json
 import sys
@@ -21,10 +20,6 @@ from sage.dataflow.context import RuntimeContext
 from sage.dataflow.files.formats import FileFormat, ReadOptions
 from sage.dataflow.files.source import FileSource
 from sage.errors import ConfigError, GraphError, OperatorError
-
-needs_pyarrow = pytest.mark.skipif(
-    importlib.util.find_spec("pyarrow") is None, reason="pyarrow is not installed"
-)
 
 
 def read(env: LocalEnvironment, *args: Any, **kwargs: Any) -> list[Any]:
@@ -60,7 +55,6 @@ def test_csv(env: LocalEnvironment) -> None:
     assert read(env, "b.csv", delimiter=";") == [{"id": "1", "text": "a"}]
 
 
-@needs_pyarrow
 def test_parquet(env: LocalEnvironment) -> None:
     """A record is a dict of a row, over row groups; columns can be chosen."""
     import pyarrow as pa
@@ -203,7 +197,6 @@ def test_reading_goes_on_from_any_offset(
         assert list(again) == whole[taken:]
 
 
-@needs_pyarrow
 @given(rows=st.integers(1, 40), group=st.integers(1, 15), start=st.integers(0, 40))
 @settings(max_examples=40, deadline=None)
 def test_parquet_goes_on_from_any_row(
@@ -250,7 +243,6 @@ def test_errors_name_file_and_line(
         read(env, name)
 
 
-@needs_pyarrow
 def test_a_damaged_parquet_file_is_named(env: LocalEnvironment) -> None:
     """As are damaged lines of other formats."""
     write("a.parquet", "PAR1 no PAR1")

@@ -10,6 +10,7 @@ from enum import StrEnum
 from itertools import count
 from typing import Any
 
+from sage.dataflow.choices import read_choice
 from sage.errors import ConfigError, DataflowError
 
 
@@ -26,11 +27,7 @@ def read_domain(value: object) -> TimeDomain:
     Raises:
         ConfigError: there is none.
     """
-    try:
-        return TimeDomain(str(value))
-    except ValueError:
-        choices = ", ".join(repr(choice.value) for choice in TimeDomain)
-        raise ConfigError(f"time is {value!r}; choose one of {choices}") from None
+    return read_choice(TimeDomain, value, "time")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sage.errors import ConfigError
+from sage.dataflow.choices import read_choice
 
 
 class Workers(StrEnum):
@@ -21,8 +21,4 @@ def read_workers(value: object) -> Workers:
     Raises:
         ConfigError: there is none.
     """
-    try:
-        return Workers(str(value))
-    except ValueError:
-        choices = ", ".join(repr(choice.value) for choice in Workers)
-        raise ConfigError(f"workers is {value!r}; choose one of {choices}") from None
+    return read_choice(Workers, value, "workers")

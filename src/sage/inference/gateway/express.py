@@ -114,7 +114,7 @@ class Express:
         assert sent is not None
         exchange.sent = response.listener = None
         known = response.known
-        if known is None or not response.complete or not known.plain or exchange.started:
+        if known is None or not response.complete or not known.plain:
             self._go_on(exchange, sent.plan, sent.body, sent)
             return
         try:
