@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sage.dataflow.checks import check_count
 from sage.dataflow.control import ControlItem, Controlled, Probe
 from sage.dataflow.guard import JobServices
-from sage.dataflow.lifecycle import Bound, Timed
+from sage.dataflow.lifecycle import Bound, Checkpointed, Timed
 from sage.dataflow.meter import Meter
 from sage.errors import ConfigError
 
@@ -30,7 +30,7 @@ def estimate_tokens(record: Any) -> int:
     return max(1, -(-len(record) // CHARACTERS_PER_TOKEN))
 
 
-class Batcher(Timed, Controlled, Bound):
+class Batcher(Timed, Controlled, Bound, Checkpointed):
     """Emits lists of records.
 
     A list is emitted when it is full, when the next record's tokens would not fit, when its first
@@ -99,3 +99,21 @@ class Batcher(Timed, Controlled, Bound):
         self._held_tokens = 0
         self.due = None
         return [held] if held else []
+
+    def saved(self) -> list[Any]:
+        """Return the records that are held."""
+        return list(self._held)
+
+    def restore_saved(self, state: list[Any]) -> None:
+        """Hold records again; their time begins anew."""
+        self._held = list(state)
+        if self._max_tokens is not None:
+            self._held_tokens = sum(map(self._tokens, state))
+        if state and self._timeout is not None:
+            self.due = self._clock() + self._timeout
+
+    @staticmethod
+    def divided(states: Sequence[list[Any]], parallelism: int) -> list[list[Any]]:
+        """Deal out the records that are held."""
+        held = [record for state in states for record in state]
+        return [held[index::parallelism] for index in range(parallelism)]

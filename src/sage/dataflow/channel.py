@@ -2,7 +2,8 @@
 
 All replicas of the consuming stage take from one channel, so the one that is free takes next.
 A control item keeps its place among the lists; when it is at the head, each consumer gets it before
-any record that came after it.
+any record that came after it. A producer that has sent a checkpoint's barrier is held until the
+other ones have: what it sends meanwhile waits apart.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
-from sage.dataflow.control import Alignment, ControlItem
+from sage.dataflow.control import Alignment, Barrier, ControlItem
 
 
 class ChannelClosed(Exception):  # noqa: N818 - a signal between threads, never shown to a user
@@ -39,6 +40,21 @@ class ChannelStatistics:
     producers: int
 
 
+class _Held:
+    """What a producer has sent after a barrier that the others have still to send.
+
+    Attributes:
+        sent: record lists and control items; None stands for its end.
+        records: how many there are.
+    """
+
+    __slots__ = ("records", "sent")
+
+    def __init__(self) -> None:
+        self.sent: deque[list[Any] | ControlItem | None] = deque()
+        self.records = 0
+
+
 class Channel:
     """A FIFO of record lists.
 
@@ -59,7 +75,9 @@ class Channel:
         self._alignment: Alignment | None = None
         # Control items that a consumer has still to take, the other ones having passed them.
         self._mail: list[deque[ControlItem]] = [deque() for _ in range(consumers)]
-        self._open_batches: list[deque[Any]] = []
+        # Each open batch with its producer.
+        self._open_batches: list[tuple[deque[Any], Hashable]] = []
+        self._held: dict[Hashable, _Held] = {}
         self._closed = False
         self._refusal: Exception | None = None
         self._lock = threading.Lock()
@@ -73,22 +91,27 @@ class Channel:
         """Whether a consumer waits; read without the lock by producers of single records."""
         return bool(self._sleepers)
 
-    def put(self, records: list[Any]) -> None:
+    def put(self, records: list[Any], producer: Hashable = None) -> None:
         """Append a list, waiting while the channel is full.
+
+        Args:
+            records: the list.
+            producer: who puts it, as in `control`; None for one that never sends a barrier.
 
         Raises:
             ChannelClosed: the job was stopped.
         """
         if records:
             with self._lock:
-                self._put(records)
+                self._put(records, producer)
 
     def control(self, item: ControlItem, producer: Hashable) -> None:
         """Append a producer's control item behind its records; never waits."""
         with self._lock:
-            if self._alignment is None:
-                self._alignment = Alignment(self._producers)
-            self._append_items(self._alignment.arrive(producer, item))
+            if producer in self._held:
+                self._held[producer].sent.append(item)
+            else:
+                self._arrive(item, producer)
 
     def take(
         self, limit: int, timeout: float | None = None, consumer: int = 0
@@ -145,26 +168,29 @@ class Channel:
             if self._closed:
                 listener()
 
-    def open_batch(self) -> deque[Any]:
+    def open_batch(self, producer: Hashable = None) -> deque[Any]:
         """Return a list in the making, for a producer that makes one record at a time.
 
         The producer appends to it without a lock and calls `flush` when the channel is hungry or
         the batch is large. Meanwhile a consumer that finds nothing else takes from it, so a
         producer that is slow to make its next record keeps none back.
+
+        Args:
+            producer: as in `put`.
         """
         batch: deque[Any] = deque()
         with self._lock:
-            self._open_batches.append(batch)
+            self._open_batches.append((batch, producer))
         return batch
 
-    def flush(self, batch: deque[Any]) -> None:
+    def flush(self, batch: deque[Any], producer: Hashable = None) -> None:
         """Put what an open batch holds, waiting while the channel is full.
 
         Raises:
             ChannelClosed: the job was stopped.
         """
         with self._lock:
-            self._put(_drain(batch))
+            self._put(_drain(batch), producer)
 
     def finish(self, producer: Hashable = None) -> None:
         """Say that one producer will put no more; what its open batch holds is still taken.
@@ -173,9 +199,10 @@ class Channel:
             producer: the one that finishes, as it was named in `control`.
         """
         with self._lock:
-            self._producers -= 1
-            if self._alignment is not None:
-                self._append_items(self._alignment.finish(producer))
+            if producer in self._held:
+                self._held[producer].sent.append(None)
+            else:
+                self._finish(producer)
             self._wake(len(self._sleepers))
 
     def refuse(self, error: Exception) -> None:
@@ -205,21 +232,66 @@ class Channel:
     def statistics(self) -> ChannelStatistics:
         """Return a snapshot."""
         with self._lock:
-            queued = self._queued + sum(map(len, self._open_batches))
+            queued = self._queued + sum(len(batch) for batch, _ in self._open_batches)
+            queued += sum(held.records for held in self._held.values())
             return ChannelStatistics(queued, self._capacity, self._producers)
 
-    def _put(self, records: list[Any]) -> None:
+    def _put(self, records: list[Any], producer: Hashable) -> None:
         if self._refusal is not None and records:
             raise self._refusal
         # Records are in the queue before the producer waits: those of an open batch, drained
         # above, would otherwise be overtaken by the next ones put in it.
-        self._lists.append(records)
-        self._queued += len(records)
-        self._wake(len(records))
-        while self._queued >= self._capacity and not self._closed:
+        held = self._held.get(producer) if self._held else None
+        if held is None:
+            self._append(records)
+        else:
+            held.sent.append(records)
+            held.records += len(records)
+        while self._is_full(producer) and not self._closed:
             self._not_full.wait()
         if self._closed:
             raise ChannelClosed
+
+    def _append(self, records: list[Any]) -> None:
+        self._lists.append(records)
+        self._queued += len(records)
+        self._wake(len(records))
+
+    def _is_full(self, producer: Hashable) -> bool:
+        """Say whether a producer waits; one that is held must not stop those it is held for."""
+        if self._held and producer in self._held:
+            return self._held[producer].records >= self._capacity
+        return self._queued >= self._capacity
+
+    def _arrive(self, item: ControlItem, producer: Hashable) -> None:
+        if self._alignment is None:
+            self._alignment = Alignment(self._producers)
+        if isinstance(item, Barrier):
+            self._held[producer] = _Held()
+        self._go_on(self._alignment.arrive(producer, item))
+
+    def _finish(self, producer: Hashable) -> None:
+        self._producers -= 1
+        if self._alignment is not None:
+            self._go_on(self._alignment.finish(producer))
+
+    def _go_on(self, items: list[ControlItem]) -> None:
+        self._append_items(items)
+        if any(isinstance(item, Barrier) for item in items):
+            self._release_held()
+
+    def _release_held(self) -> None:
+        """Let what waited behind a barrier follow it."""
+        held, self._held = self._held, {}
+        for producer, waiting in held.items():
+            for sent in waiting.sent:
+                if sent is None:
+                    self._finish(producer)
+                elif isinstance(sent, ControlItem):
+                    self._arrive(sent, producer)
+                else:
+                    self._append(sent)
+        self._not_full.notify_all()
 
     def _append_items(self, items: list[ControlItem]) -> None:
         if items:
@@ -268,7 +340,9 @@ class Channel:
         return self._queued > 0
 
     def _collect_open_batches(self) -> None:
-        for batch in self._open_batches:
+        for batch, producer in self._open_batches:
+            if self._held and producer in self._held:
+                continue
             records = _drain(batch)
             if records:
                 self._lists.append(records)

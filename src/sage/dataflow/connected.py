@@ -188,9 +188,18 @@ class CoMapper(Wrapper):
         flush = getattr(self.target, "flush", None)
         return None if flush is None else flush()
 
+    def settle(self) -> list[Any]:
+        """Flush the user's object."""
+        record = self.flush()
+        return [] if record is None else [record]
+
     def shown(self, record: Any) -> Any:
         """Return the user's record, for errors."""
         return record[1]
+
+
+# What is kept of each key is kept under these names, in the keyed state.
+KEPT = ("sage.joined.first", "sage.joined.second")
 
 
 class Joiner(Wrapper):
@@ -198,12 +207,13 @@ class Joiner(Wrapper):
 
     def __init__(self, target: Any) -> None:
         super().__init__(target)
-        self._kept: tuple[dict[Any, list[Any]], dict[Any, list[Any]]] = ({}, {})
+        self._kept: tuple[dict[Any, list[Any]], ...] = ({}, {})
         self._context: RuntimeContext | None = None
 
     def open(self, context: RuntimeContext) -> Any:
         """Open the user's object."""
         self._context = context
+        self._kept = tuple(context.state.table(name) for name in KEPT)
         return super().open(context)
 
     def execute(self, tagged: tuple[int, Any]) -> list[Any]:

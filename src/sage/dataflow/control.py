@@ -104,6 +104,27 @@ class Probe(ControlItem):
         return stage in self.stages
 
 
+@dataclass(frozen=True, slots=True)
+class Barrier(ControlItem):
+    """Divides the records of a stream into those before a checkpoint and those after it.
+
+    An operator saves its state when the barrier has come from all of its producers; what one of
+    them sends after its barrier waits until then.
+
+    Attributes:
+        number: of the checkpoint.
+        last: whether the job ends with it: its state is saved, so nothing is flushed.
+    """
+
+    number: int
+    last: bool = False
+
+    @property
+    def slot(self) -> Hashable:
+        """Each checkpoint has one."""
+        return Barrier, self.number
+
+
 class Alignment:
     """Makes one item of those that the producers of a channel send.
 

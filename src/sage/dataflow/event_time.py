@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from sage.dataflow.context import RuntimeContext
 from sage.dataflow.control import ControlItem, ControlSource, Watermark
 from sage.dataflow.guard import JobServices
-from sage.dataflow.lifecycle import Bound, Timed, Wrapper
+from sage.dataflow.lifecycle import Bound, Checkpointed, Timed, Wrapper
 from sage.dataflow.meter import Meter
 from sage.errors import ConfigError, shorten
 
@@ -63,7 +63,7 @@ def read_timestamp(function: TimestampFunction, record: Any) -> float:
     return timestamp
 
 
-class WatermarkSource(Wrapper, ControlSource, Timed, Bound):
+class WatermarkSource(Wrapper, ControlSource, Timed, Bound, Checkpointed):
     """Sends watermarks that follow the latest record, ``out_of_orderness`` behind.
 
     A watermark that reaches it goes no further: its own take their place.
@@ -131,6 +131,19 @@ class WatermarkSource(Wrapper, ControlSource, Timed, Bound):
         self._idle = True
         self.due = None
         return []
+
+    def saved(self) -> float:
+        """Return the watermark."""
+        return self.watermark
+
+    def restore_saved(self, state: float) -> None:
+        """Let time be where it was; those further down are told again."""
+        self.watermark = state
+
+    @staticmethod
+    def divided(states: Sequence[float], parallelism: int) -> list[float]:
+        """Let every replica begin where the one that was behind has been."""
+        return [min(states)] * parallelism
 
     def _wait(self) -> None:
         if self._idle_after is not None:

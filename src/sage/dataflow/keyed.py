@@ -172,6 +172,10 @@ class KeyedStream:
             )
 
 
+# What is combined of each key is kept under this name, in the keyed state.
+COMBINED = "sage.combined"
+
+
 class Reducer(Wrapper):
     """Runs a reduce function over what it has combined by key.
 
@@ -189,6 +193,7 @@ class Reducer(Wrapper):
     def open(self, context: RuntimeContext) -> Any:
         """Open the user's object."""
         self._context = context
+        self._combined = context.state.table(COMBINED)
         return super().open(context)
 
     def execute(self, record: Any) -> Iterable[Any] | None:

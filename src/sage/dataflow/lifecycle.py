@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sage.dataflow.context import RuntimeContext
@@ -78,6 +78,23 @@ class Bound(ABC):
         """Take the job's services and the replica's counts, before ``open``."""
 
 
+class Checkpointed(ABC):
+    """An operator of ours with state that is neither by key nor a user's object's own."""
+
+    @abstractmethod
+    def saved(self) -> Any:
+        """Return what a checkpoint keeps of it."""
+
+    @abstractmethod
+    def restore_saved(self, state: Any) -> None:
+        """Take over what a checkpoint kept, keyed state and timers being restored."""
+
+    @staticmethod
+    @abstractmethod
+    def divided(states: Sequence[Any], parallelism: int) -> Sequence[Any]:
+        """Return the states of ``parallelism`` replicas that go on where others were."""
+
+
 class Wrapper:
     """An operator that runs a user's object in a way of its own.
 
@@ -97,6 +114,17 @@ class Wrapper:
         """Close the user's object."""
         return close_target(self.target)
 
+    def settle(self) -> list[Any]:
+        """Return what the user's object holds and cannot save: a checkpoint comes."""
+        return []
+
     def shown(self, record: Any) -> Any:
         """Return the record as the user knows it, for errors."""
         return record
+
+
+def users_own(target: Any) -> Any:
+    """Return the user's object of what runs: that which wrappers are around."""
+    while isinstance(target, Wrapper):
+        target = target.target
+    return target

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(slots=True)
@@ -29,3 +29,13 @@ class Meter:
     retried: int = 0
     clocked: float = 0.0
     busy: float = 0.0
+
+    def take(self, other: Meter) -> None:
+        """Go on counting from where another replica was."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(other, field.name))
+
+    def add(self, other: Meter) -> None:
+        """Count what another replica has counted, too."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))

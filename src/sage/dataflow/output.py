@@ -31,7 +31,7 @@ class Output:
         self._batch_size = batch_size
         shared = len(targets) == 1 and len(targets[0]) == 1
         self._only = targets[0][0] if shared else None
-        self._open: deque[Any] = self._only.open_batch() if self._only else deque()
+        self._open: deque[Any] = self._only.open_batch(self) if self._only else deque()
 
     @property
     def full(self) -> bool:
@@ -49,11 +49,11 @@ class Output:
             return
         for channels in self._targets:
             if len(channels) == 1:
-                channels[0].put(records)
+                channels[0].put(records, self)
             else:
                 parts = split_by_key(records, len(channels), self._operator)
                 for channel, part in zip(channels, parts, strict=True):
-                    channel.put(part)
+                    channel.put(part, self)
 
     def offer(self, record: Any) -> None:
         """Give one record, at little cost, when more may follow soon.
@@ -66,7 +66,7 @@ class Output:
             return
         self._open.append(record)
         if self._only.hungry or len(self._open) >= self._batch_size:
-            self._only.flush(self._open)
+            self._only.flush(self._open, self)
 
     def control(self, item: ControlItem) -> None:
         """Send a control item to every replica of every consuming stage, behind the records.
@@ -75,7 +75,7 @@ class Output:
             ChannelClosed: the job was stopped.
         """
         if self._only is not None and self._open:
-            self._only.flush(self._open)
+            self._only.flush(self._open, self)
         for channels in self._targets:
             for channel in channels:
                 channel.control(item, self)

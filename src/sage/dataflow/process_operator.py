@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sage.dataflow.context import RuntimeContext
 from sage.dataflow.control import ControlItem, Controlled, Probe, Watermark
 from sage.dataflow.event_time import ArrivalTime, TimeReader
 from sage.dataflow.guard import JobServices
-from sage.dataflow.lifecycle import Bound, Timed, Wrapper, is_operator, method_of
+from sage.dataflow.lifecycle import (
+    Bound,
+    Checkpointed,
+    Timed,
+    Wrapper,
+    is_operator,
+    method_of,
+)
 from sage.dataflow.meter import Meter
 from sage.dataflow.timers import TimeAtHand, TimeDomain
 
 
-class ProcessOperator(Wrapper, Timed, Controlled, Bound):
+class ProcessOperator(Wrapper, Timed, Controlled, Bound, Checkpointed):
     """Runs a user's function on records and timers.
 
     Args:
@@ -99,6 +106,25 @@ class ProcessOperator(Wrapper, Timed, Controlled, Bound):
         if flush is not None:
             self._take(flush())
         return self._emitted()
+
+    def settle(self) -> list[Any]:
+        """Flush the user's object; the timers that are set stay so."""
+        flush = method_of(self.target, "flush")
+        if flush is not None:
+            self._take(flush())
+        return self._emitted()
+
+    def saved(self) -> None:
+        """Keep nothing beside the state and the timers."""
+
+    def restore_saved(self, state: None) -> None:  # noqa: ARG002 - there is none
+        """Wait for the timers that were restored."""
+        self._ready = self._emitted()
+
+    @staticmethod
+    def divided(states: Sequence[None], parallelism: int) -> list[None]:  # noqa: ARG004 - as above
+        """Return nothing for each replica."""
+        return [None] * parallelism
 
     def shown(self, record: Any) -> Any:
         """Return the user's record, for errors."""

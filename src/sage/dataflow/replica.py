@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
+from sage.dataflow.checkpoint.operator_state import OperatorState, share
 from sage.dataflow.context import RuntimeContext
 from sage.dataflow.control import ControlItem, Controlled, ControlSource
+from sage.dataflow.functions.transform import EMPTY_FLUSHES
 from sage.dataflow.graph import Kind, Node
 from sage.dataflow.guard import Guard, JobServices
 from sage.dataflow.lifecycle import (
     Bound,
+    Checkpointed,
     Timed,
     Wrapper,
     close_target,
     is_operator,
     method_of,
     open_target,
+    users_own,
 )
 from sage.dataflow.meter import Meter
-from sage.errors import OperatorError
+from sage.errors import CheckpointError, OperatorError
 
 ENDED = "<end of input>"
 OPENING = "<open>"
 CLOSING = "<close>"
 TIMER = "<timer>"
 CONTROL = "<control item>"
+CHECKPOINT = "<checkpoint>"
 
 
 class OperatorReplica:
@@ -151,8 +157,117 @@ class OperatorReplica:
         """Say whether a control item ends at the operator."""
         return isinstance(self.target, ControlSource) and self.target.absorbs(item)
 
+    @property
+    def holds_back(self) -> bool:
+        """Whether a checkpoint asks it for state of its own, or has it emit what it holds."""
+        user = users_own(self.target)
+        flush = method_of(user, "flush")
+        empty = getattr(flush, "__func__", None) in EMPTY_FLUSHES
+        return method_of(user, "snapshot") is not None or not (flush is None or empty)
+
+    def settle(self) -> list[Any]:
+        """Return the records that the operator holds and cannot save, before a checkpoint.
+
+        Raises:
+            OperatorError: it raised.
+        """
+        user = users_own(self.target)
+        if method_of(user, "snapshot") is not None:
+            return []
+        if self.target is user:
+            return [] if isinstance(user, Checkpointed) else self.flush()
+        records: list[Any] = self._guarded(CHECKPOINT, self.target.settle)
+        self.meter.records_out += len(records)
+        return records
+
+    def state(self, *, offset: Any = None, in_flight: Sequence[Any] = ()) -> OperatorState:
+        """Return what a checkpoint keeps, nothing being held back any more.
+
+        Args:
+            offset: of a source: where its next record begins.
+            in_flight: of an async operator: what it works on.
+
+        Raises:
+            OperatorError: its ``snapshot`` raised.
+        """
+        snapshot = method_of(users_own(self.target), "snapshot")
+        own = self.target.saved() if isinstance(self.target, Checkpointed) else None
+        return OperatorState(
+            meter=self.meter,
+            metrics=self.context.metrics.values(),
+            keyed=self.context.state.tables(),
+            timers=self.context.timers.saved(),
+            own=own,
+            users=() if snapshot is None else (self._guarded(CHECKPOINT, snapshot),),
+            offset=offset,
+            in_flight=tuple(in_flight),
+        )
+
+    def restore(self, states: Sequence[OperatorState]) -> OperatorState:
+        """Take over this replica's share of what a checkpoint kept; after ``open``.
+
+        Args:
+            states: of all the replicas that there were.
+
+        Returns:
+            the share.
+
+        Raises:
+            CheckpointError: there were more or fewer replicas, and its own state cannot be divided.
+            OperatorError: its ``restore`` raised.
+        """
+        state = self._share(states)
+        self.take_counts(state)
+        self.context.state.restore(state.keyed)
+        self.context.timers.restore(state.timers)
+        if state.users:
+            restore = method_of(users_own(self.target), "restore")
+            if restore is None:
+                raise CheckpointError(
+                    f"operator {self.name!r} has state in the checkpoint, and no restore() that "
+                    "takes it; define it beside snapshot()"
+                )
+            self._guarded(CHECKPOINT, restore, state.users[0])
+        if isinstance(self.target, Checkpointed):
+            self._guarded(CHECKPOINT, self.target.restore_saved, state.own)
+        return state
+
+    def take_counts(self, state: OperatorState) -> None:
+        """Go on counting from what was counted before."""
+        self.meter.take(state.meter)
+        self.context.metrics.replace(dict(state.metrics))
+
+    def _share(self, states: Sequence[OperatorState]) -> OperatorState:
+        index, count = self.context.index, self.context.parallelism
+        if len(states) == count:
+            return states[index]
+        state = share(states, index, count)
+        if isinstance(self.target, Checkpointed):
+            own = self.target.divided([each.own for each in states], count)
+            state = replace(state, own=own[index])
+        if any(each.users for each in states):
+            users = [each.users[0] for each in states if each.users]
+            state = replace(state, users=(self._redistributed(users, "state", count)[index],))
+        if self.kind is Kind.SOURCE:
+            offsets = [each.offset for each in states]
+            state = replace(state, offset=self._redistributed(offsets, "place", count)[index])
+        return state
+
+    def _redistributed(self, states: list[Any], what: str, count: int) -> Sequence[Any]:
+        redistribute = method_of(users_own(self.target), "redistribute")
+        if redistribute is None:
+            raise CheckpointError(
+                f"operator {self.name!r} had parallelism {len(states)} when the checkpoint was "
+                f"taken and has {count} now, and its {what} cannot be divided; set it back, or "
+                "define redistribute(states, parallelism) in it"
+            )
+        divided: Sequence[Any] = self._guarded(CHECKPOINT, redistribute, states, count)
+        return divided
+
     def _flushed(self, method: Callable[[], Any]) -> list[Any]:
         value = method()
+        if inspect.iscoroutine(value):
+            value = self._awaited(value)
         if value is None or self.kind in (Kind.SINK, Kind.FILTER):
             return []
         return list(_iterable(value)) if self.kind is Kind.FLATMAP else [value]

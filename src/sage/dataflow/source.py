@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from itertools import islice
 from typing import Any
 
-from sage.dataflow.functions.edges import BatchFunction
+from sage.dataflow.functions.edges import BatchFunction, SourceFunction
+from sage.dataflow.graph import Node
+from sage.dataflow.lifecycle import method_of
 from sage.dataflow.replica import OperatorReplica
-from sage.errors import GraphError, OperatorError, shorten
+from sage.errors import CheckpointError, GraphError, OperatorError, SageError, shorten
 
 READING = "<next record>"
 
@@ -16,6 +18,29 @@ READING = "<next record>"
 def is_eager(given: object) -> bool:
     """Say whether all records lie in memory already, so that reading them never waits."""
     return isinstance(given, Sized) and isinstance(given, Iterable)
+
+
+def check_replayable(node: Node, *, again: bool) -> None:
+    """Raise `GraphError` unless a source can be read from a place where it was before.
+
+    Args:
+        node: the source.
+        again: whether it may have to be read anew in this process.
+    """
+    given = node.blueprint.given
+    kind = given if isinstance(given, type) else type(given)
+    if issubclass(kind, SourceFunction) and not all(
+        callable(getattr(kind, name, None)) for name in ("offset", "seek")
+    ):
+        raise GraphError(
+            f"source {node.name!r} cannot be read again from where a checkpoint was taken: define "
+            "offset(), which returns where the next record begins, and seek(offset) in it"
+        )
+    if again and isinstance(given, Iterator):
+        raise GraphError(
+            f"source {node.name!r} is an iterator, which cannot be read again after a restart; "
+            "give a function that returns it"
+        )
 
 
 class SourceReader:
@@ -29,6 +54,7 @@ class SourceReader:
         self.replica = replica
         self._position = 0
         self._iterator: Iterator[Any] | None = None
+        self._pulling: Iterator[Any] | None = None
 
     @property
     def eager(self) -> bool:
@@ -51,7 +77,7 @@ class SourceReader:
         Raises:
             OperatorError: the source raised.
         """
-        pulls = self._pulls()
+        pulls = self._pulling or self._pulls()
         while True:
             try:
                 record = next(pulls)
@@ -63,6 +89,48 @@ class SourceReader:
             if record is not None:
                 self.replica.meter.records_out += 1
             yield record
+
+    def offset(self) -> Any:
+        """Return where the next record begins: what the source says, or how many it has given."""
+        method = method_of(self.replica.target, "offset")
+        return self.replica.meter.records_out if method is None else method()
+
+    def seek(self, offset: Any) -> None:
+        """Go on from an offset; after ``open``.
+
+        A source without offsets is read again from its beginning, and what it gives is passed over
+        until then.
+
+        Raises:
+            OperatorError: the source raised.
+            CheckpointError: it ended before.
+        """
+        target, name = self.replica.target, self.replica.name
+        method = method_of(target, "seek")
+        try:
+            if method is not None:
+                method(offset)
+            elif isinstance(target, (list, tuple, range)):
+                self._position = offset
+            else:
+                self._skip(offset)
+        except SageError:
+            raise
+        except Exception as error:
+            raise OperatorError(name, READING, error) from error
+
+    def _skip(self, count: int) -> None:
+        if self.eager:
+            self._iterator = records = iter(self.replica.target)
+        else:
+            self._pulling = self._pulls()
+            records = (record for record in self._pulling if record is not None)
+        skipped = sum(1 for _ in islice(records, count))
+        if skipped < count:
+            raise CheckpointError(
+                f"source {self.replica.name!r} gave {skipped:,} records and then ended, and the "
+                f"checkpoint is at its record {count:,}; it must give the same ones again"
+            )
 
     def _slice(self, limit: int) -> Sequence[Any]:
         target = self.replica.target

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from typing import Any
+import pickle
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from sage.dataflow.asynchronous import work
+from sage.dataflow.checkpoint.operator_state import OperatorState, counts_alone
 from sage.dataflow.control import ControlItem, Controlled, ControlSource
 from sage.dataflow.graph import Kind
 from sage.dataflow.lifecycle import Timed
 from sage.dataflow.loop import RecordFailedError, RecordLoop
 from sage.dataflow.plan import Stage
-from sage.dataflow.replica import OperatorReplica
+from sage.dataflow.replica import CHECKPOINT, OperatorReplica
 from sage.dataflow.source import SourceReader
 from sage.errors import OperatorError
+
+# By operator: the state of one replica, pickled; that of all replicas.
+States: TypeAlias = dict[str, bytes]
+SavedStates: TypeAlias = Mapping[str, Sequence[bytes]]
 
 
 class StageReplica:
@@ -176,6 +182,67 @@ class StageReplica:
             None,
         )
 
+    def checkpoint(
+        self, in_flight: Sequence[Any] = (), *, settled: bool = False
+    ) -> tuple[list[Any], States]:
+        """Save the operators' state, first to last.
+
+        Args:
+            in_flight: what the first operator, when it is async, works on.
+            settled: whether the first operator has emitted what it holds.
+
+        Returns:
+            the records that leave the stage before the barrier, and each operator's state.
+
+        Raises:
+            OperatorError: an operator raised, or its state cannot be pickled.
+        """
+        emitted: list[Any] = []
+        states: dict[str, bytes] = {}
+        for position, operator in enumerate(self.operators):
+            if position > 0 or not settled:
+                emitted += self._after(position, operator.settle())
+            first = position == 0
+            offset = self.source.offset() if first and self.source else None
+            state = operator.state(offset=offset, in_flight=in_flight if first else ())
+            states[operator.name] = _pickled(operator, state)
+        return emitted, states
+
+    def ended(self) -> States:
+        """Return what a checkpoint keeps of operators whose input has ended."""
+        return {
+            operator.name: _pickled(operator, counts_alone(operator.state()))
+            for operator in self.operators
+        }
+
+    def restore(self, saved: SavedStates) -> list[Any]:
+        """Take over what a checkpoint kept; after ``open``.
+
+        Args:
+            saved: each operator's state, of all the replicas that there were.
+
+        Returns:
+            what the first operator, when it is async, was working on.
+
+        Raises:
+            CheckpointError: the state does not fit the operators.
+            OperatorError: an operator raised.
+        """
+        in_flight: list[Any] = []
+        for operator in self.operators:
+            states = [pickle.loads(state) for state in saved[operator.name]]  # noqa: S301 - ours
+            share = operator.restore(states)
+            in_flight += share.in_flight
+            if self.source is not None and operator is self.operators[0]:
+                self.source.seek(share.offset)
+        return in_flight
+
+    def take_counts(self, saved: SavedStates) -> None:
+        """Go on counting where a checkpoint was, the input having ended before it."""
+        for operator in self.operators:
+            index = operator.context.index
+            operator.take_counts(pickle.loads(saved[operator.name][index]))  # noqa: S301 - as above
+
     def close(self) -> None:
         """Close every operator that was opened, last to first.
 
@@ -206,3 +273,10 @@ class StageReplica:
                 RecordLoop(operators, measure_all=self._profile) if operators else None
             )
         return self._loops[position]
+
+
+def _pickled(operator: OperatorReplica, state: OperatorState) -> bytes:
+    try:
+        return pickle.dumps(state, pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        raise OperatorError(operator.name, CHECKPOINT, error) from error

@@ -5,7 +5,7 @@ A handle is made once, in ``open``; it reads and writes for the key of the recor
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
 from sage.errors import DataflowError
@@ -37,6 +37,17 @@ class KeyedState:
     def table(self, name: str) -> dict[Any, Any]:
         """Return what is kept under a name, by key, for operators that see to the keys."""
         return self._names.setdefault(name, {})
+
+    def tables(self) -> dict[str, dict[Any, Any]]:
+        """Return all that is kept: by name, by key."""
+        return self._names
+
+    def restore(self, tables: Mapping[str, Mapping[Any, Any]]) -> None:
+        """Take over what was kept before; handles that were made see it."""
+        for table in self._names.values():
+            table.clear()
+        for name, kept in tables.items():
+            self.table(name).update(kept)
 
     def current_key(self) -> Any:
         """Return the key of the record at hand.

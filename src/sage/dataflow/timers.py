@@ -52,6 +52,19 @@ class _Queue:
     live: dict[tuple[float, Any], int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class SavedTimers:
+    """What a checkpoint keeps of timers.
+
+    Attributes:
+        watermark: how far event time had gone on.
+        timers: domain, time and key of each that was set, in the order in which they were set.
+    """
+
+    watermark: float = -math.inf
+    timers: tuple[tuple[TimeDomain, float, Any], ...] = ()
+
+
 class Timers:
     """The timers of one replica, by key.
 
@@ -94,11 +107,7 @@ class Timers:
         where = self._domain(domain)
         if not isinstance(at, (int, float)) or not math.isfinite(at):
             raise ConfigError(f"a timer was set for {at!r}; give a finite number")
-        queue = self._queues[where]
-        if (at, key) not in queue.live:
-            number = next(self._numbers)
-            queue.live[at, key] = number
-            heapq.heappush(queue.heap, (at, number, key))
+        self._set(where, at, key)
 
     def cancel(self, key: Any, at: float, domain: str | None) -> None:
         """Forget a key's timer, if it is set."""
@@ -129,11 +138,36 @@ class Timers:
                 taken.append(self.pop(domain))
         return taken
 
+    def saved(self) -> SavedTimers:
+        """Return what a checkpoint keeps."""
+        live = [
+            (number, domain, at, key)
+            for domain, queue in self._queues.items()
+            for (at, key), number in queue.live.items()
+        ]
+        # Keys cannot be compared with each other, and need not be: numbers are unique.
+        live.sort(key=lambda timer: timer[0])
+        return SavedTimers(self.watermark, tuple(timer[1:] for timer in live))
+
+    def restore(self, saved: SavedTimers) -> None:
+        """Take over what a checkpoint kept."""
+        self.clear()
+        self.watermark = saved.watermark
+        for domain, at, key in saved.timers:
+            self._set(domain, at, key)
+
     def clear(self) -> int:
         """Forget all timers; return how many were set."""
         number = sum(len(queue.live) for queue in self._queues.values())
         self._queues = {domain: _Queue() for domain in TimeDomain}
         return number
+
+    def _set(self, domain: TimeDomain, at: float, key: Any) -> None:
+        queue = self._queues[domain]
+        if (at, key) not in queue.live:
+            number = next(self._numbers)
+            queue.live[at, key] = number
+            heapq.heappush(queue.heap, (at, number, key))
 
     def _domain(self, domain: str | None) -> TimeDomain:
         where = self.time.default if domain is None else read_domain(domain)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import count
@@ -22,7 +22,7 @@ from sage.dataflow.control import ControlItem, Controlled, Probe, Watermark
 from sage.dataflow.dead_letters import DeadLetter
 from sage.dataflow.event_time import BEGINNING, ArrivalTime, TimeReader
 from sage.dataflow.guard import JobServices
-from sage.dataflow.lifecycle import Bound, Timed, Wrapper
+from sage.dataflow.lifecycle import Bound, Checkpointed, Timed, Wrapper
 from sage.dataflow.meter import Meter
 from sage.dataflow.windows import Window, WindowResult, Windows, overlapping
 from sage.errors import LateRecordError
@@ -82,7 +82,7 @@ class _Pane:
         self.emitted = emitted
 
 
-class WindowOperator(Wrapper, Timed, Controlled, Bound):
+class WindowOperator(Wrapper, Timed, Controlled, Bound, Checkpointed):
     """Runs a user's aggregation over windows.
 
     Args:
@@ -154,6 +154,24 @@ class WindowOperator(Wrapper, Timed, Controlled, Bound):
         """Emit the results of all windows: the input has ended."""
         self._advance(ENDED)
         return self._emitted() or []
+
+    def saved(self) -> float:
+        """Return the watermark; the windows are kept by key."""
+        return self._watermark
+
+    def restore_saved(self, state: float) -> None:
+        """Let time be where it was, and look after the windows that were restored."""
+        self._watermark = state
+        self._schedule.clear()
+        for key, panes in self._panes.items():
+            for window in panes:
+                self._look_after(key, window)
+        self._ready = self._emitted() or []
+
+    @staticmethod
+    def divided(states: Sequence[float], parallelism: int) -> list[float]:
+        """Let every replica begin where the one that was behind has been."""
+        return [min(states)] * parallelism
 
     def shown(self, record: Any) -> Any:
         """Return the user's record, for errors."""

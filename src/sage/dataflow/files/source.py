@@ -82,12 +82,15 @@ class FileSource(BatchFunction):
         place = self._reader.place if self._reader else self._start
         return FileOffset(self._files[self._index], *place)
 
-    def seek(self, offset: FileOffset) -> None:
-        """Go on from an offset; after ``open``.
+    def seek(self, offset: FileOffset | None) -> None:
+        """Go on from an offset, or from the end where it is None; after ``open``.
 
         Raises:
             DataflowError: its file is not one of this replica's.
         """
+        if offset is None:
+            self._index, self._reader, self._records = len(self._files), None, None
+            return
         if offset.file not in self._files:
             raise DataflowError(f"{offset.file!r} is not among the files of this source")
         self._index = self._files.index(offset.file)

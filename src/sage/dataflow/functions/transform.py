@@ -97,3 +97,12 @@ class JoinFunction(Function, ABC):
     @abstractmethod
     def execute(self, left: Any, right: Any) -> Any:
         """Return the joined record, or None for nothing."""
+
+
+# Those that hold nothing back.
+EMPTY_FLUSHES = (
+    MapFunction.flush,
+    FlatMapFunction.flush,
+    ProcessFunction.flush,
+    CoMapFunction.flush,
+)
