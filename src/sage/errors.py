@@ -25,6 +25,9 @@ line and exits with ``exit_code``.
         ├── GraphError              the graph is not one that can run
         ├── OperatorError           an operator raised; names it and the record
         ├── LateRecordError         a record came after all of its windows were given up
+        ├── CheckpointError         a checkpoint cannot be written, read or resumed from
+        │   ├── DamagedCheckpointError  its file is not as it was written
+        │   └── GraphChangedError   it is of another graph; names each difference
         └── JobCancelledError       the job was cancelled before its input ended
 """
 
@@ -200,6 +203,34 @@ class LateRecordError(DataflowError):
 
     def __reduce__(self) -> tuple[type[LateRecordError], tuple[float, float]]:
         return type(self), (self.timestamp, self.watermark)
+
+
+class CheckpointError(DataflowError):
+    """A checkpoint cannot be written, read or resumed from."""
+
+
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint's file is not as it was written: cut short, or changed since."""
+
+
+class GraphChangedError(CheckpointError):
+    """A checkpoint is of another graph than the one that would resume from it.
+
+    Args:
+        number: of the checkpoint.
+        differences: a sentence for each.
+    """
+
+    def __init__(self, number: int, differences: Iterable[str]) -> None:
+        self.number = number
+        self.differences = list(differences)
+        super().__init__(
+            f"checkpoint {number} is of another graph: {'; '.join(self.differences)}; resume the "
+            "pipeline as it was, or run without resume to begin anew"
+        )
+
+    def __reduce__(self) -> tuple[type[GraphChangedError], tuple[int, list[str]]]:
+        return type(self), (self.number, self.differences)
 
 
 class JobCancelledError(DataflowError):

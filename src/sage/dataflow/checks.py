@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from sage.errors import ConfigError
 
 
@@ -11,3 +13,20 @@ def check_count(name: str, value: object) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigError(f"{name} is {value!r}; give a whole number from 1")
+
+
+def check_seconds(name: str, value: object, *, above: bool = False) -> None:
+    """Raise `ConfigError` unless ``value`` is a finite number of seconds.
+
+    Args:
+        name: what it is, for the message.
+        value: what was given.
+        above: whether it must be above 0; 0 is right too otherwise.
+    """
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not _fits(value, above):
+        raise ConfigError(f"{name} is {value!r}; give seconds {'above' if above else 'from'} 0")
+
+
+def _fits(seconds: float, above: bool) -> bool:
+    # A NaN compares false, so it does not fit.
+    return (seconds > 0 if above else seconds >= 0) and seconds < math.inf

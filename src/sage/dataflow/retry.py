@@ -61,9 +61,17 @@ class RetryPolicy:
         """
         if failures >= self.attempts or not isinstance(error, self.retry_on):
             return None
-        backoff = min(self.first_delay * self.factor ** (failures - 1), self.max_delay)
-        backoff *= 1 - self.jitter * uniform()
-        wait = max(backoff, getattr(error, "retry_after", None) or 0.0)
+        delay = backoff(failures, self.first_delay, self.factor, self.max_delay)
+        delay *= 1 - self.jitter * uniform()
+        wait = max(delay, getattr(error, "retry_after", None) or 0.0)
         if self.deadline is not None and elapsed + wait > self.deadline:
             return None
         return wait
+
+
+def backoff(failures: int, first_delay: float, factor: float, max_delay: float) -> float:
+    """Return the seconds to wait after so many failures, from 1, before any jitter."""
+    try:
+        return min(first_delay * factor ** (failures - 1), max_delay)
+    except OverflowError:
+        return max_delay if first_delay else 0.0

@@ -51,7 +51,7 @@ def open_file(name: str) -> IO[bytes]:
         OSError: it cannot be opened.
     """
     if is_url(name):
-        system, path = _fsspec(name).url_to_fs(name)
+        system, path = fsspec_core(name).url_to_fs(name)
         raw: IO[bytes] = system.open(path, "rb")
     else:
         raw = Path(name).open("rb")  # noqa: SIM115 - the caller closes it
@@ -86,12 +86,20 @@ def _find_local(name: str) -> list[str]:
 
 
 def _find_remote(name: str) -> list[str]:
-    system, path = _fsspec(name).url_to_fs(name)
+    system, path = fsspec_core(name).url_to_fs(name)
     files = system.glob(path) if glob.has_magic(path) else [path] * system.isfile(path)
     return sorted(system.unstrip_protocol(file) for file in files if system.isfile(file))
 
 
-def _fsspec(name: str) -> Any:
+def fsspec_core(name: str) -> Any:
+    """Return fsspec's module that takes URLs apart.
+
+    Args:
+        name: the URL that it is needed for.
+
+    Raises:
+        ConfigError: fsspec is not installed.
+    """
     try:
         return importlib.import_module("fsspec.core")
     except ImportError:
