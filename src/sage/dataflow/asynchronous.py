@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from sage.dataflow.checkpoint.operator_state import InFlightRecords
 from sage.dataflow.control import ControlItem
 from sage.dataflow.graph import Kind
 from sage.dataflow.loop import RecordFailedError
@@ -65,11 +66,11 @@ class InFlight:
         self._ordered = options.ordered
         self._workers: set[asyncio.Task[None]] = set()
         self._todo: deque[_Slot] = deque()
+        self._at_work: set[_Slot] = set()
         # In order: every record not yet emitted. Otherwise: those that are done.
         self._results: deque[_Slot] = deque()
         # The last one is open: no control item has come after it yet.
         self._groups: deque[_Group] = deque([_Group()])
-        self._active = 0
         # Workers that will look for another record. A task that has ended is still among
         # `_workers` until the event loop comes round to its callback.
         self._looking = 0
@@ -78,7 +79,7 @@ class InFlight:
     @property
     def room(self) -> int:
         """How many more records may be given; 0 or less for none."""
-        room = self._limit + self._ahead - self._active - len(self._todo)
+        room = self._limit + self._ahead - len(self._at_work) - len(self._todo)
         if self._ordered:
             return min(room, 2 * self._limit + self._ahead - len(self._results))
         return room
@@ -86,7 +87,7 @@ class InFlight:
     @property
     def idle(self) -> bool:
         """Whether nothing is in flight and nothing waits to be emitted."""
-        return not (self._active or self._todo or self._results) and len(self._groups) == 1
+        return not (self._at_work or self._todo or self._results) and len(self._groups) == 1
 
     def begin(self, records: Sequence[Any]) -> None:
         """Take records to work on."""
@@ -137,6 +138,27 @@ class InFlight:
             emitted += self._emitted(slot.record, slot.result)
         return emitted
 
+    def unfinished(self) -> InFlightRecords:
+        """Return all that was taken and is not collected, for a checkpoint."""
+        if self._ordered:
+            slots = list(self._results)
+        else:
+            slots = [*self._results, *self._at_work, *self._todo]
+        items: list[Any] = []
+        for group in self._groups:
+            items += [slot.record for slot in slots if slot.group is group]
+            if group.item is not None:
+                items.append(group.item)
+        return InFlightRecords(tuple(items), len(slots) - len(self._todo))
+
+    def resume(self, items: Iterable[Any]) -> None:
+        """Begin again on what a checkpoint says was unfinished."""
+        for item in items:
+            if isinstance(item, ControlItem):
+                self.control(item)
+            else:
+                self.begin([item])
+
     async def cancel(self) -> None:
         """Cancel what is in flight and wait until it has ended."""
         self._cancelled = True
@@ -155,7 +177,7 @@ class InFlight:
     async def _work_on(self) -> None:
         while self._todo:
             slot = self._todo.popleft()
-            self._active += 1
+            self._at_work.add(slot)
             self._operator.meter.records_in += 1
             try:
                 slot.result = await self._call(slot.record)
@@ -165,7 +187,7 @@ class InFlight:
                     raise
                 slot.error = error
             finally:
-                self._active -= 1
+                self._at_work.discard(slot)
             slot.done = True
             if not self._ordered:
                 self._results.append(slot)

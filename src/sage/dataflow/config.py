@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
+from sage.dataflow.checkpoint.config import CheckpointConfig
 from sage.dataflow.checks import check_count
+from sage.dataflow.restart import NoRestart, RestartPolicy, read_restart
 from sage.dataflow.workers import Workers, read_workers
 from sage.errors import UnknownKeyError
 
@@ -25,12 +27,19 @@ class EnvironmentConfig:
         batch_size: most records that move at once; small steps are taken by themselves when
             records are slow, so this bounds memory, not latency.
         channel_capacity: records that may wait between two stages before the producer stops.
+        checkpoint: the keys of `CheckpointConfig`, to have the job's state saved at intervals; None
+            for no checkpoints.
+        restart: what to do when the job fails: a strategy's name, or a dict with "strategy" and its
+            settings; see `sage.dataflow.restart`. It starts from its last checkpoint, or, without
+            checkpoints, from its beginning.
     """
 
     workers: Workers = Workers.THREAD
     parallelism: int = 1
     batch_size: int = 2048
     channel_capacity: int = 8192
+    checkpoint: CheckpointConfig | None = None
+    restart: RestartPolicy = field(default_factory=NoRestart)
 
     def __post_init__(self) -> None:
         for name in ("parallelism", "batch_size", "channel_capacity"):
@@ -51,4 +60,7 @@ class EnvironmentConfig:
                 raise UnknownKeyError(key, known, where="LocalEnvironment config")
         if "workers" in values:
             values["workers"] = read_workers(values["workers"])
+        if values.get("checkpoint") is not None:
+            values["checkpoint"] = CheckpointConfig.from_mapping(values["checkpoint"])
+        values["restart"] = read_restart(values.get("restart"))
         return cls(**values)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, overload
 
 from sage.dataflow.blueprint import Blueprint, class_options, split_arguments
-from sage.dataflow.build import build_replicas
 from sage.dataflow.config import EnvironmentConfig
 from sage.dataflow.dead_letters import DeadLetter, DeadLetters
 from sage.dataflow.event_time import WatermarkSource
@@ -16,12 +15,11 @@ from sage.dataflow.files.locate import PathLike, find_files
 from sage.dataflow.files.source import FileSource
 from sage.dataflow.graph import Graph, Kind, Node
 from sage.dataflow.guard import JobServices
-from sage.dataflow.job import JobHandle, Runtime
+from sage.dataflow.job import JobHandle
+from sage.dataflow.launch import Launch, Resume
 from sage.dataflow.options import OperatorOptions
 from sage.dataflow.plan import make_plan
 from sage.dataflow.result import JobResult
-from sage.dataflow.runtime.inline import InlineRuntime
-from sage.dataflow.runtime.threads import ThreadRuntime
 from sage.dataflow.source import is_eager
 from sage.dataflow.stream import Stream
 from sage.dataflow.workers import Workers
@@ -163,20 +161,36 @@ class LocalEnvironment:
         *,
         progress: bool | None = None,
         profile: bool = False,
+        resume: Resume = None,
     ) -> JobHandle: ...
 
     @overload
     def submit(
-        self, autostop: Literal[True], *, progress: bool | None = None, profile: bool = False
+        self,
+        autostop: Literal[True],
+        *,
+        progress: bool | None = None,
+        profile: bool = False,
+        resume: Resume = None,
     ) -> JobResult: ...
 
     @overload
     def submit(
-        self, autostop: bool, *, progress: bool | None = None, profile: bool = False
+        self,
+        autostop: bool,
+        *,
+        progress: bool | None = None,
+        profile: bool = False,
+        resume: Resume = None,
     ) -> JobHandle | JobResult: ...
 
     def submit(
-        self, autostop: bool = False, *, progress: bool | None = None, profile: bool = False
+        self,
+        autostop: bool = False,
+        *,
+        progress: bool | None = None,
+        profile: bool = False,
+        resume: Resume = None,
     ) -> JobHandle | JobResult:
         """Run the pipeline.
 
@@ -187,9 +201,13 @@ class LocalEnvironment:
                 False does not; None does on a terminal.
             profile: measure the time of every operator over every batch; `JobResult.profile`
                 prints it.
+            resume: go on from a checkpoint that a job of the same pipeline has left in the folder
+                of ``config={"checkpoint": {"dir": …}}``: "latest" takes the last one that is whole,
+                or begins anew when there is none; a number takes that one. None begins anew.
 
         Raises:
             GraphError: the pipeline cannot run.
+            CheckpointError: there is no such checkpoint, or it is of another pipeline.
             OperatorError: with ``autostop``, an operator raised.
             KeyboardInterrupt: with ``autostop``, Ctrl-C; every operator was closed.
         """
@@ -197,7 +215,7 @@ class LocalEnvironment:
             raise ConfigError(
                 "workers 'inline' run in the thread that submits: use submit(autostop=True)"
             )
-        job = self._prepare(profile)
+        job = self._prepare(profile, resume)
         return _run(job, progress) if autostop else _start(job)
 
     def explain(self) -> str:
@@ -306,19 +324,15 @@ class LocalEnvironment:
             letters, clock=self._clock, wall_clock=self._clock, clock_offset=0.0, injected=True
         )
 
-    def _prepare(self, profile: bool) -> JobHandle:
-        plan = make_plan(self._graph)
-        services = self._services()
-        replicas = build_replicas(plan, services, profile=profile)
-        inline = self.config.workers is Workers.INLINE
-        runtime: Runtime = (InlineRuntime if inline else ThreadRuntime)(
-            plan, replicas, self.config, services
-        )
-        operators = [
-            operator for stage in replicas for replica in stage for operator in replica.operators
-        ]
+    def _prepare(self, profile: bool, resume: Resume) -> JobHandle:
+        launch = Launch(self.name, self._graph, self.config, self._services(), profile)
         self.last_job = JobHandle(
-            self.name, self._graph.nodes, operators, runtime, services.dead_letters
+            self.name,
+            self._graph.nodes,
+            launch.prepare(resume),
+            launch.services.dead_letters,
+            history=launch.history,
+            on_end=launch.close,
         )
         return self.last_job
 

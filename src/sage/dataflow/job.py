@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from sage.dataflow.dead_letters import DeadLetters
 from sage.dataflow.graph import Node
-from sage.dataflow.replica import OperatorReplica
+from sage.dataflow.history import JobHistory
 from sage.dataflow.result import (
     JobResult,
     JobStatus,
@@ -16,27 +15,8 @@ from sage.dataflow.result import (
     count_abandoned,
     report_operators,
 )
+from sage.dataflow.runtime.runtime import Runtime
 from sage.errors import JobCancelledError
-
-
-class Runtime(Protocol):
-    """What runs a plan: the seam behind which threads, processes or a cluster lie."""
-
-    @property
-    def error(self) -> BaseException | None:
-        """What stopped the job, if anything did."""
-
-    def start(self) -> None:
-        """Start the job; a runtime without threads of its own runs it to the end."""
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the end; say whether it has come."""
-
-    def stop(self) -> None:
-        """Let the sources end; what they have given flows through."""
-
-    def cancel(self) -> None:
-        """Stop at once: records on their way are abandoned."""
 
 
 class JobHandle:
@@ -45,9 +25,10 @@ class JobHandle:
     Args:
         name: the environment's name.
         nodes: the graph's operators.
-        operators: every operator's replicas.
         runtime: what runs them.
         dead_letters: where records go that were given up.
+        history: what becomes of it over restarts and checkpoints.
+        on_end: called when the job has ended.
         clock: seconds.
     """
 
@@ -55,17 +36,19 @@ class JobHandle:
         self,
         name: str,
         nodes: tuple[Node, ...],
-        operators: list[OperatorReplica],
         runtime: Runtime,
         dead_letters: DeadLetters,
         *,
+        history: JobHistory,
+        on_end: Callable[[], None],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._name = name
         self._nodes = nodes
-        self._operators = operators
         self._runtime = runtime
         self._dead_letters = dead_letters
+        self._history = history
+        self._on_end = on_end
         self._clock = clock
         self._cancelled = False
         self._result: JobResult | None = None
@@ -91,7 +74,7 @@ class JobHandle:
     @property
     def metrics(self) -> tuple[OperatorReport, ...]:
         """A report for each operator, as of now."""
-        return report_operators(self._operators)
+        return report_operators(self._runtime.operators)
 
     @property
     def elapsed(self) -> float:
@@ -169,6 +152,7 @@ class JobHandle:
         return self._result is not None
 
     def _settle(self) -> None:
+        self._on_end()
         error = self._runtime.error
         if error is not None:
             status = JobStatus.FAILED
@@ -183,4 +167,8 @@ class JobHandle:
             abandoned=count_abandoned(self._nodes, reports),
             error=error,
             dead_letters=self._dead_letters.kept(),
+            resumed_from=self._history.resumed_from,
+            restarts=self._history.restarts,
+            checkpoints=self._history.checkpoints,
+            failed_checkpoints=self._history.failed_checkpoints,
         )

@@ -8,7 +8,12 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sage.dataflow.checkpoint.operator_state import OperatorState, share
+from sage.dataflow.checkpoint.operator_state import (
+    NONE_IN_FLIGHT,
+    InFlightRecords,
+    OperatorState,
+    share,
+)
 from sage.dataflow.context import RuntimeContext
 from sage.dataflow.control import ControlItem, Controlled, ControlSource
 from sage.dataflow.functions.transform import EMPTY_FLUSHES
@@ -180,7 +185,22 @@ class OperatorReplica:
         self.meter.records_out += len(records)
         return records
 
-    def state(self, *, offset: Any = None, in_flight: Sequence[Any] = ()) -> OperatorState:
+    async def settled(self) -> list[Any]:
+        """Do the same on the event loop of an operator that is a coroutine function."""
+        flush = method_of(self.target, "flush")
+        if flush is None or method_of(self.target, "snapshot") is not None:
+            return []
+        try:
+            value = flush()
+            records = self._emitted(await value if inspect.iscoroutine(value) else value)
+        except Exception as error:
+            raise OperatorError(self.name, CHECKPOINT, error) from error
+        self.meter.records_out += len(records)
+        return records
+
+    def state(
+        self, *, offset: Any = None, in_flight: InFlightRecords = NONE_IN_FLIGHT
+    ) -> OperatorState:
         """Return what a checkpoint keeps, nothing being held back any more.
 
         Args:
@@ -192,16 +212,21 @@ class OperatorReplica:
         """
         snapshot = method_of(users_own(self.target), "snapshot")
         own = self.target.saved() if isinstance(self.target, Checkpointed) else None
+        meter = replace(self.meter, records_in=self.meter.records_in - in_flight.begun)
         return OperatorState(
-            meter=self.meter,
+            meter=meter,
             metrics=self.context.metrics.values(),
             keyed=self.context.state.tables(),
             timers=self.context.timers.saved(),
             own=own,
             users=() if snapshot is None else (self._guarded(CHECKPOINT, snapshot),),
             offset=offset,
-            in_flight=tuple(in_flight),
+            in_flight=in_flight.items,
         )
+
+    def counts(self) -> OperatorState:
+        """Return what a checkpoint keeps when the input has ended."""
+        return OperatorState(self.meter, self.context.metrics.values())
 
     def restore(self, states: Sequence[OperatorState]) -> OperatorState:
         """Take over this replica's share of what a checkpoint kept; after ``open``.
@@ -266,8 +291,9 @@ class OperatorReplica:
 
     def _flushed(self, method: Callable[[], Any]) -> list[Any]:
         value = method()
-        if inspect.iscoroutine(value):
-            value = self._awaited(value)
+        return self._emitted(self._awaited(value) if inspect.iscoroutine(value) else value)
+
+    def _emitted(self, value: Any) -> list[Any]:
         if value is None or self.kind in (Kind.SINK, Kind.FILTER):
             return []
         return list(_iterable(value)) if self.kind is Kind.FLATMAP else [value]

@@ -65,6 +65,11 @@ class JobResult:
         error: what it failed on, or None.
         dead_letters: the records that operators with ``on_error="dead_letter"`` gave up: the first
             10,000, or none when `LocalEnvironment.on_dead_letter` takes them.
+        resumed_from: number of the checkpoint that it went on from when it was submitted; None when
+            it began anew. The operators' counts go on from those of the checkpoint.
+        restarts: how often it was started again after a failure.
+        checkpoints: how many were written.
+        failed_checkpoints: how many could not be written; the log says why.
     """
 
     name: str
@@ -74,6 +79,10 @@ class JobResult:
     abandoned: int
     error: BaseException | None = None
     dead_letters: tuple[DeadLetter, ...] = ()
+    resumed_from: int | None = None
+    restarts: int = 0
+    checkpoints: int = 0
+    failed_checkpoints: int = 0
 
     @property
     def records_in(self) -> int:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import pickle
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from sage.dataflow.asynchronous import work
-from sage.dataflow.checkpoint.operator_state import OperatorState, counts_alone
+from sage.dataflow.checkpoint.operator_state import (
+    NONE_IN_FLIGHT,
+    InFlightRecords,
+    OperatorState,
+)
 from sage.dataflow.control import ControlItem, Controlled, ControlSource
 from sage.dataflow.graph import Kind
 from sage.dataflow.lifecycle import Timed
@@ -69,6 +74,11 @@ class StageReplica:
             self.operators[0].event_loop = asyncio.Runner()
         for operator in self.operators:
             operator.open()
+
+    @property
+    def index(self) -> int:
+        """The replica's number, from 0."""
+        return self.operators[0].context.index
 
     @property
     def is_async(self) -> bool:
@@ -183,7 +193,7 @@ class StageReplica:
         )
 
     def checkpoint(
-        self, in_flight: Sequence[Any] = (), *, settled: bool = False
+        self, in_flight: InFlightRecords = NONE_IN_FLIGHT, *, settled: bool = False
     ) -> tuple[list[Any], States]:
         """Save the operators' state, first to last.
 
@@ -204,16 +214,20 @@ class StageReplica:
                 emitted += self._after(position, operator.settle())
             first = position == 0
             offset = self.source.offset() if first and self.source else None
-            state = operator.state(offset=offset, in_flight=in_flight if first else ())
+            state = operator.state(offset=offset, in_flight=in_flight if first else NONE_IN_FLIGHT)
             states[operator.name] = _pickled(operator, state)
         return emitted, states
 
+    def with_in_flight(self, states: States, records: Sequence[Any]) -> States:
+        """Return saved states with more records that the first operator is to begin with."""
+        head = self.operators[0]
+        state: OperatorState = pickle.loads(states[head.name])  # noqa: S301 - made by `checkpoint`
+        state = replace(state, in_flight=(*state.in_flight, *records))
+        return {**states, head.name: _pickled(head, state)}
+
     def ended(self) -> States:
         """Return what a checkpoint keeps of operators whose input has ended."""
-        return {
-            operator.name: _pickled(operator, counts_alone(operator.state()))
-            for operator in self.operators
-        }
+        return {operator.name: _pickled(operator, operator.counts()) for operator in self.operators}
 
     def restore(self, saved: SavedStates) -> list[Any]:
         """Take over what a checkpoint kept; after ``open``.

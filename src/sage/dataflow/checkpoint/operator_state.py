@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from sage.dataflow.keys import partition
 from sage.dataflow.meter import Meter
 from sage.dataflow.timers import SavedTimers
+
+
+class InFlightRecords(NamedTuple):
+    """What an async operator works on.
+
+    Attributes:
+        items: records, and the control items that are behind them, in their order.
+        begun: how many of the records it has counted as taken.
+    """
+
+    items: tuple[Any, ...] = ()
+    begun: int = 0
+
+
+NONE_IN_FLIGHT = InFlightRecords()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +39,8 @@ class OperatorState:
         own: what an operator of ours keeps beside that.
         users: what the user's ``snapshot`` returned; empty when there is none.
         offset: of a source: where its next record begins.
-        in_flight: of an async operator: records that it works on, and the control items that are
-            behind them, in their order.
+        in_flight: of an async operator: the items of `InFlightRecords`; their records are not
+            among the counts.
     """
 
     meter: Meter
@@ -77,8 +92,3 @@ def share(states: Sequence[OperatorState], index: int, parallelism: int) -> Oper
         ),
         in_flight=tuple(item for state in states for item in state.in_flight)[index::parallelism],
     )
-
-
-def counts_alone(state: OperatorState) -> OperatorState:
-    """Return what matters of a replica whose input has ended."""
-    return replace(state, keyed={}, timers=SavedTimers(), own=None, users=(), in_flight=())

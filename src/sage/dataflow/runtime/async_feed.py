@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sage.dataflow.asynchronous import InFlight
 from sage.dataflow.channel import Channel, ChannelClosed, EndOfStream
-from sage.dataflow.control import ControlItem
+from sage.dataflow.checkpoint.operator_state import InFlightRecords
+from sage.dataflow.control import Barrier, ControlItem
 from sage.dataflow.loop import RecordFailedError
 from sage.dataflow.output import Output
 from sage.dataflow.stage import StageReplica
@@ -24,6 +25,8 @@ class AsyncFeed:
         consumer: the replica's number among those that take from the channel.
         clock: seconds, that timers go by.
         patience: returns the seconds to wait until a timer of the replica; None for none.
+        save: saves the replica's state at a barrier, given what is in flight.
+        in_flight: what to begin with: a checkpoint says that it was in flight.
     """
 
     def __init__(
@@ -34,7 +37,9 @@ class AsyncFeed:
         *,
         consumer: int,
         clock: Callable[[], float],
-        patience: Callable[[StageReplica], float | None],
+        patience: Callable[[], float | None],
+        save: Callable[[Barrier, InFlightRecords], None],
+        in_flight: Sequence[Any] = (),
     ) -> None:
         self._replica = replica
         self._clock = clock
@@ -42,6 +47,10 @@ class AsyncFeed:
         self._consumer = consumer
         self._channel = channel
         self._output = output
+        self._save = save
+        self._restored = in_flight
+        # A barrier that was taken from the channel and is to overtake what is in flight.
+        self._barrier: Barrier | None = None
 
     async def run(self) -> None:
         """Run until the input has ended and everything is emitted.
@@ -58,14 +67,20 @@ class AsyncFeed:
             loop.call_soon_threadsafe(changed.set)
 
         self._channel.on_close(ready)
+        in_flight.resume(self._restored)
         try:
             while True:
                 changed.clear()
                 await self._emit(in_flight)
+                if self._barrier is not None:
+                    if await self._checkpoint(in_flight, self._barrier):
+                        return
+                    continue
                 await self._wake()
                 if not self._take(in_flight, ready) and in_flight.idle:
                     return
-                await self._wait(changed)
+                if self._barrier is None:
+                    await self._wait(changed)
         finally:
             self._channel.pass_on(ready)
             await in_flight.cancel()
@@ -77,6 +92,9 @@ class AsyncFeed:
         try:
             while in_flight.room > 0:
                 records = self._channel.take_now(in_flight.room, ready, self._consumer)
+                if isinstance(records, Barrier) and not self._replica.operators[0].holds_back:
+                    self._barrier = records
+                    return True
                 if isinstance(records, ControlItem):
                     in_flight.control(records)
                 elif records:
@@ -97,6 +115,10 @@ class AsyncFeed:
                 await asyncio.to_thread(self._output.put, failure.done)
                 raise
             item = in_flight.passed()
+            if isinstance(item, Barrier):
+                await self._put(emitted)
+                self._barrier = item
+                return
             if item is not None:
                 emitted = emitted + self._replica.act(item)
             await self._put(emitted)
@@ -106,10 +128,19 @@ class AsyncFeed:
             if self._replica.forwards(item):
                 self._output.control(item)
 
+    async def _checkpoint(self, in_flight: InFlight, barrier: Barrier) -> bool:
+        """Save the state at a barrier; say whether it is the job's last."""
+        self._barrier = None
+        head = self._replica.operators[0]
+        if head.holds_back:
+            await self._put(self._replica.after_head(await head.settled()))
+        self._save(barrier, in_flight.unfinished())
+        return barrier.last
+
     async def _wait(self, changed: asyncio.Event) -> None:
         """Wait for a change, or for a timer of the operators behind the first."""
         try:
-            async with asyncio.timeout(self._patience(self._replica)):
+            async with asyncio.timeout(self._patience()):
                 await changed.wait()
         except TimeoutError:
             return

@@ -8,14 +8,19 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 from typing import Any
 
+from sage.dataflow.checkpoint.checkpointer import Checkpointer
+from sage.dataflow.checkpoint.gathering import Part
+from sage.dataflow.checkpoint.operator_state import InFlightRecords
+from sage.dataflow.checkpoint.resumption import Resumption
 from sage.dataflow.config import EnvironmentConfig
-from sage.dataflow.control import Alignment, ControlItem, Probe
+from sage.dataflow.control import Alignment, Barrier, ControlItem, Probe
 from sage.dataflow.feedback import LoopWatch
 from sage.dataflow.guard import JobServices
 from sage.dataflow.loop import RecordFailedError
 from sage.dataflow.output import split_by_key
 from sage.dataflow.pacing import Pacer, idle_wait
 from sage.dataflow.plan import Plan
+from sage.dataflow.replica import OperatorReplica
 from sage.dataflow.source import SourceReader
 from sage.dataflow.stage import StageReplica
 
@@ -28,6 +33,8 @@ class InlineRuntime:
         replicas: every stage's replicas; batches go to them in turn.
         config: size of batches.
         services: of the job.
+        checkpointer: takes checkpoints; None for none.
+        resumption: what to go on from; None to begin anew.
         clock: seconds.
     """
 
@@ -38,6 +45,8 @@ class InlineRuntime:
         config: EnvironmentConfig,
         services: JobServices,
         *,
+        checkpointer: Checkpointer | None = None,
+        resumption: Resumption | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._plan = plan
@@ -47,6 +56,8 @@ class InlineRuntime:
         self._config = config
         self._services = services
         self._clock = clock
+        self._checkpointer = checkpointer
+        self._resumption = resumption
         # By stage: replicas that feed it and have not finished; what they send it as one.
         self._producers = {
             stage.id: sum(plan.stages[input_].parallelism for input_ in stage.inputs)
@@ -62,6 +73,16 @@ class InlineRuntime:
         }
         self._stopping = False
         self._error: BaseException | None = None
+
+    @property
+    def operators(self) -> list[OperatorReplica]:
+        """Every operator's replicas."""
+        return [op for stage in self._replicas for replica in stage for op in replica.operators]
+
+    @property
+    def blocking(self) -> bool:
+        """Whether `start` runs to the end: it does."""
+        return True
 
     @property
     def error(self) -> BaseException | None:
@@ -80,6 +101,9 @@ class InlineRuntime:
             self._error = error
         finally:
             self._close()
+        if self._checkpointer is not None:
+            finished = self._error is None and not self._services.cancelled.is_set()
+            self._error = self._error or self._checkpointer.close(finished=finished)
 
     def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - it has ended already
         """Say that the job has ended."""
@@ -95,16 +119,19 @@ class InlineRuntime:
         self._services.cancelled.set()
 
     def _run(self) -> None:
-        for stage in self._replicas:
-            for replica in stage:
-                replica.open()
+        in_flight = {replica: self._open(replica) for stage in self._replicas for replica in stage}
         feeds = {
             replica: self._feed(replica, replica.source)
             for stage in self._replicas
             for replica in stage
             if replica.source is not None
         }
-        self._drive(feeds)
+        for replica, records in in_flight.items():
+            self._begin_with(replica, records)
+        self._drive({feed: feeds[feed] for feed in feeds if feed not in self._finished})
+        if self._stopping and self._checkpointer is not None:
+            self._checkpoint(last=True)
+            return
         for replica in feeds:
             self._finish(replica)
         for loop in self._came_back:
@@ -112,6 +139,62 @@ class InlineRuntime:
         for stage in self._replicas:
             for replica in stage:
                 self._finish(replica)
+
+    def _open(self, replica: StageReplica) -> list[Any]:
+        """Open a replica and let it go on from the checkpoint, if there is one.
+
+        Returns:
+            records that it was working on.
+        """
+        if self._resumption is None:
+            replica.open()
+            return []
+        states = self._resumption.states(replica.stage)
+        if self._resumption.finished(replica.stage, replica.index):
+            replica.take_counts(states)
+            self._finished.add(replica)
+            self._end_part(replica)
+            for stage in replica.stage.outputs:
+                self._producers[stage] -= 1
+            return []
+        replica.open()
+        return replica.restore(states)
+
+    def _begin_with(self, replica: StageReplica, records: list[Any]) -> None:
+        if replica.stage.loop:
+            if records:
+                self._came_back[replica.stage.id].append(records)
+        elif records:
+            # What is between them is sent again by those further up.
+            self._process(replica, [each for each in records if not isinstance(each, ControlItem)])
+        elif replica not in self._finished:
+            self._send_control(replica)
+
+    def _checkpoint(self, *, last: bool = False) -> None:
+        assert self._checkpointer is not None
+        self._checkpointer.take(self._send_barrier, last=last)
+
+    def _send_barrier(self, barrier: Barrier) -> None:
+        """Take a barrier through the job: nothing is on its way but what came back in loops."""
+        for stage in self._replicas:
+            for replica in stage:
+                begins = replica.source is not None or replica.stage.loop
+                if begins and replica not in self._finished:
+                    self._save(replica, barrier)
+
+    def _save(self, replica: StageReplica, barrier: Barrier) -> None:
+        came_back = self._came_back.get(replica.stage.id, ())
+        in_loop = tuple(record for records in came_back for record in records)
+        emitted, states = replica.checkpoint(InFlightRecords(in_loop))
+        self._emit(replica, emitted)
+        self._pass_on(replica, barrier)
+        assert self._checkpointer is not None
+        self._checkpointer.save(Part(replica.stage.id, replica.index), barrier, states)
+
+    def _end_part(self, replica: StageReplica) -> None:
+        if self._checkpointer is not None:
+            part = Part(replica.stage.id, replica.index)
+            self._checkpointer.end(part, replica.ended())
 
     def _end_loop(self, replica: StageReplica) -> None:
         """Let a loop go round until nothing is left in it."""
@@ -135,6 +218,7 @@ class InlineRuntime:
             return
         self._finished.add(replica)
         self._emit(replica, replica.finish())
+        self._end_part(replica)
         for stage in replica.stage.outputs:
             self._producers[stage] -= 1
             if stage in self._alignments:
@@ -148,6 +232,8 @@ class InlineRuntime:
         idle_since: float | None = None
         while feeds and not self._stopping:
             self._wake_all()
+            if self._checkpointer is not None and self._checkpointer.due:
+                self._checkpoint()
             for loop, came_back in self._came_back.items():
                 if came_back:
                     self._turn(self._replicas[loop][0])
@@ -197,6 +283,9 @@ class InlineRuntime:
         self._send_control(replica)
 
     def _control(self, replica: StageReplica, item: ControlItem) -> None:
+        if isinstance(item, Barrier):
+            self._save(replica, item)
+            return
         self._emit(replica, replica.act(item))
         if replica.forwards(item):
             self._pass_on(replica, item)
@@ -217,8 +306,10 @@ class InlineRuntime:
 
     def _send_items(self, stage: int, items: list[ControlItem]) -> None:
         for item in items:
-            if isinstance(item, Probe) and item.loop == stage:
-                continue  # it has gone round
+            # One that has gone round its loop ends there.
+            gone_round = isinstance(item, Probe) and item.loop == stage
+            if gone_round or (isinstance(item, Barrier) and stage in self._came_back):
+                continue
             for replica in self._replicas[stage]:
                 self._control(replica, item)
 

@@ -10,14 +10,15 @@ from multiprocessing import Pipe, spawn
 from multiprocessing.connection import Connection
 from typing import Any
 
+from sage.dataflow.checkpoint.operator_state import NONE_IN_FLIGHT, InFlightRecords
 from sage.dataflow.control import ControlItem
 from sage.dataflow.guard import JobServices
 from sage.dataflow.loop import RecordFailedError
 from sage.dataflow.plan import Stage
 from sage.dataflow.replica import OperatorReplica
 from sage.dataflow.runtime.worker import PROTOCOL, Failure, Reply
-from sage.dataflow.stage import StageReplica
-from sage.errors import GraphError, OperatorError
+from sage.dataflow.stage import SavedStates, StageReplica, States
+from sage.errors import CheckpointError, GraphError, OperatorError
 
 EXIT_PATIENCE = 10.0
 # Not `-m`, by which the module would be __main__ and its classes other ones than ours.
@@ -55,6 +56,7 @@ class ProcessStageReplica(StageReplica):
         self._order = pickle.dumps(order, PROTOCOL)
         self._services = services
         self._due: float | None = None
+        self._states: States = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
 
@@ -121,6 +123,29 @@ class ProcessStageReplica(StageReplica):
         """
         return self._call("act", item)
 
+    def checkpoint(
+        self,
+        in_flight: InFlightRecords = NONE_IN_FLIGHT,  # noqa: ARG002 - its operators are not async
+        *,
+        settled: bool = False,  # noqa: ARG002 - as above
+    ) -> tuple[list[Any], States]:
+        """Save the operators' state in their process.
+
+        Raises:
+            OperatorError: an operator raised, or the process died.
+        """
+        emitted = self._call("checkpoint")
+        return emitted, self._states
+
+    def restore(self, saved: SavedStates) -> list[Any]:
+        """Let the operators take over what a checkpoint kept.
+
+        Raises:
+            CheckpointError: the state does not fit the operators.
+            OperatorError: an operator raised, or the process died.
+        """
+        return self._call("restore", saved)
+
     def close(self) -> None:
         """Close the operators and end the process.
 
@@ -159,6 +184,7 @@ class ProcessStageReplica(StageReplica):
 
     def _learn(self, reply: Reply) -> None:
         self._due = reply.due
+        self._states = reply.states
         for operator, meter, metrics in zip(
             self.operators, reply.meters, reply.metrics, strict=False
         ):
@@ -167,7 +193,9 @@ class ProcessStageReplica(StageReplica):
         for letter in reply.letters:
             self._services.dead_letters.add(letter)
 
-    def _raised(self, failure: Failure) -> OperatorError:
+    def _raised(self, failure: Failure) -> OperatorError | CheckpointError:
+        if isinstance(failure.cause, CheckpointError):
+            return failure.cause
         name = failure.operator or self.operators[-1].name
         error = RecordFailedError(name, failure.record, failure.cause)
         error.done = failure.done

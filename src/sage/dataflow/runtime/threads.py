@@ -6,22 +6,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from sage.dataflow.channel import Channel, ChannelClosed, EndOfStream
+from sage.dataflow.channel import Channel, ChannelClosed
+from sage.dataflow.checkpoint.checkpointer import Checkpointer
+from sage.dataflow.checkpoint.resumption import Resumption
 from sage.dataflow.config import EnvironmentConfig
-from sage.dataflow.control import ControlItem, Probe
-from sage.dataflow.feedback import LoopWatch
 from sage.dataflow.guard import JobServices
 from sage.dataflow.interrupts import interrupts_deferred
-from sage.dataflow.loop import RecordFailedError
 from sage.dataflow.output import Output
-from sage.dataflow.pacing import Pacer, idle_wait
 from sage.dataflow.plan import Plan, Stage
-from sage.dataflow.runtime.async_feed import AsyncFeed
+from sage.dataflow.replica import OperatorReplica
+from sage.dataflow.runtime.feed import SLICE, Feed, Flow
 from sage.dataflow.stage import StageReplica
-
-SLICE = 0.1
 
 
 class ThreadRuntime:
@@ -32,6 +28,8 @@ class ThreadRuntime:
         replicas: every stage's replicas.
         config: sizes of batches and channels.
         services: of the job.
+        checkpointer: takes checkpoints; None for none.
+        resumption: what to go on from; None to begin anew.
         clock: seconds.
     """
 
@@ -42,12 +40,12 @@ class ThreadRuntime:
         config: EnvironmentConfig,
         services: JobServices,
         *,
+        checkpointer: Checkpointer | None = None,
+        resumption: Resumption | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._config = config
-        self._services = services
-        self._clock = clock
-        self._stopping = False
+        self._flow = Flow(config, services, clock, checkpointer, resumption)
+        self._replicas = replicas
         self._error: BaseException | None = None
         self._lock = threading.Lock()
         self._done = threading.Event()
@@ -70,6 +68,16 @@ class ThreadRuntime:
         self._running = len(self._threads)
 
     @property
+    def operators(self) -> list[OperatorReplica]:
+        """Every operator's replicas."""
+        return [op for stage in self._replicas for replica in stage for op in replica.operators]
+
+    @property
+    def blocking(self) -> bool:
+        """Whether `start` runs to the end: it does not."""
+        return False
+
+    @property
     def error(self) -> BaseException | None:
         """What stopped the job, if anything did."""
         return self._error
@@ -82,6 +90,8 @@ class ThreadRuntime:
         """
         try:
             with interrupts_deferred():
+                if self._flow.checkpointer is not None:
+                    self._flow.checkpointer.start()
                 for thread in self._threads:
                     thread.start()
         except RuntimeError:
@@ -94,29 +104,35 @@ class ThreadRuntime:
         with self._lock:
             self._running -= len(self._threads) - len(started)
             self._threads = started
-            if self._running == 0:
-                self._done.set()
+            none = self._running == 0
+        if none:
+            if self._flow.checkpointer is not None:
+                self._flow.checkpointer.close(finished=False)
+            self._done.set()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the end; say whether it has come, which leaves no thread behind."""
         # In slices: a signal that comes just before the main thread blocks on a lock does not end
         # that wait, so Ctrl-C would be noticed only with the next one.
-        ends = None if timeout is None else self._clock() + timeout
-        while not self._done.wait(SLICE if ends is None else min(SLICE, ends - self._clock())):
-            if ends is not None and self._clock() >= ends:
+        ends = None if timeout is None else self._flow.clock() + timeout
+        while not self._done.wait(SLICE if ends is None else min(SLICE, ends - self._flow.clock())):
+            if ends is not None and self._flow.clock() >= ends:
                 return False
         for thread in self._threads:
             thread.join()
         return True
 
     def stop(self) -> None:
-        """Let the sources end; what they have given flows through."""
-        self._stopping = True
+        """Let the sources end, with a last checkpoint if there are any; what they gave flows on."""
+        if self._flow.checkpointer is not None:
+            self._flow.checkpointer.stop()
+        else:
+            self._flow.stopping = True
 
     def cancel(self) -> None:
         """Stop every replica after the batch it works on."""
-        self._stopping = True
-        self._services.cancelled.set()
+        self._flow.stopping = True
+        self._flow.services.cancelled.set()
         for channels in self._channels.values():
             for channel in channels:
                 channel.close()
@@ -127,152 +143,50 @@ class ThreadRuntime:
         self.cancel()
 
     def _run(self, replica: StageReplica, index: int) -> None:
-        targets = [self._channels[stage] for stage in replica.stage.outputs]
-        output = Output(replica.operators[-1].name, targets, self._config.batch_size)
+        feed = self._feed(replica, index)
         try:
-            replica.open()
-            self._feed(replica, index, output)
-            output.put(replica.finish())
+            feed.run()
         except ChannelClosed:
             pass
         except BaseException as error:  # noqa: BLE001 - sys.exit() in an operator fails the job too
             self._fail(error)
         finally:
             self._close(replica)
-            output.finish()
-            with self._lock:
-                self._running -= 1
-                if self._running == 0:
-                    self._done.set()
+            feed.output.finish()
+            self._ended()
+
+    def _feed(self, replica: StageReplica, index: int) -> Feed:
+        targets = [self._channels[stage] for stage in replica.stage.outputs]
+        output = Output(replica.operators[-1].name, targets, self._flow.config.batch_size)
+        if replica.source is not None:
+            return Feed(replica, index, self._flow, output)
+        channels = self._channels[replica.stage.id]
+        return Feed(
+            replica,
+            index,
+            self._flow,
+            output,
+            channel=channels[index % len(channels)],
+            consumer=index // len(channels),
+        )
+
+    def _ended(self) -> None:
+        """Take note of the end of a thread; the last one ends the job."""
+        with self._lock:
+            self._running -= 1
+            if self._running:
+                return
+        checkpointer = self._flow.checkpointer
+        if checkpointer is not None:
+            finished = self._error is None and not self._flow.services.cancelled.is_set()
+            self._error = self._error or checkpointer.close(finished=finished)
+        self._done.set()
 
     def _close(self, replica: StageReplica) -> None:
         try:
             replica.close()
         except BaseException as error:  # noqa: BLE001 - as above
             self._fail(error)
-
-    def _feed(self, replica: StageReplica, index: int, output: Output) -> None:
-        if replica.source is None:
-            channels = self._channels[replica.stage.id]
-            channel = channels[index % len(channels)]
-            if replica.stage.loop:
-                self._feed_loop(replica, channel, output)
-            elif replica.is_async:
-                feed = AsyncFeed(
-                    replica,
-                    channel,
-                    output,
-                    consumer=index // len(channels),
-                    clock=self._services.clock,
-                    patience=self._patience,
-                )
-                replica.run(feed.run())
-            else:
-                self._feed_from_channel(replica, channel, output, index // len(channels))
-        elif replica.source.eager:
-            self._feed_from_collection(replica, output)
-        else:
-            self._feed_from_pulls(replica, output)
-
-    def _feed_from_channel(
-        self, replica: StageReplica, channel: Channel, output: Output, consumer: int
-    ) -> None:
-        pacer = Pacer(self._config.batch_size)
-        while True:
-            try:
-                records = channel.take(pacer.limit, self._patience(replica), consumer)
-            except EndOfStream:
-                return
-            if isinstance(records, ControlItem):
-                self._control(replica, records, output)
-            elif records:
-                self._process(replica, records, output, pacer)
-            self._wake(replica, output)
-
-    def _feed_loop(self, replica: StageReplica, channel: Channel, output: Output) -> None:
-        """Pass on what comes back in a loop until the loop is empty."""
-        pacer = Pacer(self._config.batch_size)
-        watch = LoopWatch(replica.stage)
-        self._control(replica, watch.probe(), output)
-        while True:
-            records = channel.take(pacer.limit, self._patience(replica))
-            if isinstance(records, Probe):
-                if watch.empty:
-                    channel.refuse(watch.refusal())
-                    return
-                self._control(replica, watch.probe(), output)
-            elif isinstance(records, ControlItem):
-                self._control(replica, records, output)
-            elif records:
-                watch.came()
-                self._process(replica, records, output, pacer)
-            self._wake(replica, output)
-
-    def _patience(self, replica: StageReplica) -> float | None:
-        """Return the seconds to wait for records; None for as long as it takes."""
-        due = replica.next_timer()
-        if due is None:
-            return None
-        patience = max(due - self._services.clock(), 0.0)
-        # A clock of the user's own may be moved while we wait by the machine's.
-        return min(patience, SLICE) if self._services.injected else patience
-
-    def _feed_from_collection(self, replica: StageReplica, output: Output) -> None:
-        assert replica.source is not None
-        pacer = Pacer(self._config.batch_size)
-        while not self._stopping:
-            records = replica.source.read(pacer.limit)
-            if not records:
-                return
-            self._process(replica, records, output, pacer)
-            self._wake(replica, output)
-
-    def _feed_from_pulls(self, replica: StageReplica, output: Output) -> None:
-        assert replica.source is not None
-        idle_since: float | None = None
-        for record in replica.source.pulls():
-            if record is not None:
-                output.offer(record)
-                idle_since = None
-            else:
-                idle_since = idle_since or self._clock()
-                time.sleep(idle_wait(self._clock() - idle_since))
-            if self._stopping:
-                return
-
-    def _wake(self, replica: StageReplica, output: Output) -> None:
-        due = replica.next_timer()
-        if due is not None and due <= self._services.clock():
-            output.put(replica.fire(self._services.clock()))
-            if replica.sends_control:
-                self._send_control(replica, output)
-
-    def _control(self, replica: StageReplica, item: ControlItem, output: Output) -> None:
-        output.put(replica.act(item))
-        if replica.forwards(item):
-            output.control(item)
-        if replica.sends_control:
-            self._send_control(replica, output)
-
-    def _send_control(self, replica: StageReplica, output: Output) -> None:
-        emitted, items = replica.originated()
-        output.put(emitted)
-        for item in items:
-            output.control(item)
-
-    def _process(
-        self, replica: StageReplica, records: Sequence[Any], output: Output, pacer: Pacer
-    ) -> None:
-        start = self._clock()
-        try:
-            emitted = replica.process(records)
-        except RecordFailedError as failure:
-            output.put(failure.done)
-            raise
-        pacer.worked(len(records), self._clock() - start)
-        output.put(emitted)
-        if replica.sends_control:
-            self._send_control(replica, output)
 
 
 def make_channels(plan: Plan, stage: Stage, capacity: int) -> list[Channel]:

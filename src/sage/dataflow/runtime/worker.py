@@ -19,9 +19,9 @@ from sage.dataflow.guard import JobServices
 from sage.dataflow.loop import RecordFailedError
 from sage.dataflow.meter import Meter
 from sage.dataflow.plan import Stage
-from sage.dataflow.replica import OperatorReplica
-from sage.dataflow.stage import StageReplica
-from sage.errors import OperatorError
+from sage.dataflow.replica import CHECKPOINT, OperatorReplica
+from sage.dataflow.stage import StageReplica, States
+from sage.errors import CheckpointError, OperatorError
 
 PROTOCOL = pickle.HIGHEST_PROTOCOL
 
@@ -54,6 +54,7 @@ class Reply:
         due: when the stage wants to be woken.
         letters: records given up since the last reply.
         failure: what went wrong, if anything did.
+        states: each operator's state, when a checkpoint asked for it.
     """
 
     records: list[Any]
@@ -62,6 +63,7 @@ class Reply:
     due: float | None
     letters: list[DeadLetter] = field(default_factory=list)
     failure: Failure | None = None
+    states: States = field(default_factory=dict)
 
 
 class Worker:
@@ -86,13 +88,19 @@ class Worker:
     def answer(self, command: str, arguments: tuple[Any, ...]) -> Reply:
         """Run a method of the replica and say how it went."""
         records: list[Any] = []
+        states: States = {}
         failure: Failure | None = None
         try:
-            records = getattr(self._replica, command)(*arguments) or []
+            if command == "checkpoint":
+                records, states = self._replica.checkpoint()
+            else:
+                records = getattr(self._replica, command)(*arguments) or []
         except OperatorError as error:
             done = error.done if isinstance(error, RecordFailedError) else []
             cause = error.__cause__ or error
             failure = Failure(error.operator, _sendable(error.record), _sendable_error(cause), done)
+        except CheckpointError as error:
+            failure = Failure("", CHECKPOINT, error, [])
         letters, self._letters[:] = list(self._letters), []
         return Reply(
             records=records,
@@ -101,6 +109,7 @@ class Worker:
             due=self._replica.next_timer(),
             letters=letters,
             failure=failure,
+            states=states,
         )
 
 

@@ -1,0 +1,35 @@
+"""What runs a plan: the seam behind which threads, processes or a cluster lie."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sage.dataflow.replica import OperatorReplica
+
+
+class Runtime(Protocol):
+    """Runs a plan once."""
+
+    @property
+    def operators(self) -> list[OperatorReplica]:
+        """Every operator's replicas."""
+
+    @property
+    def error(self) -> BaseException | None:
+        """What stopped the job, if anything did."""
+
+    @property
+    def blocking(self) -> bool:
+        """Whether `start` returns only when the job has ended, for want of threads of its own."""
+
+    def start(self) -> None:
+        """Start the job."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the end; say whether it has come."""
+
+    def stop(self) -> None:
+        """Let the sources end; what they have given flows through."""
+
+    def cancel(self) -> None:
+        """Stop at once: records on their way are abandoned."""
