@@ -168,5 +168,3 @@ def _check_resume(resume: object) -> None:
         raise ConfigError(
             f"submit() got resume={resume!r}; give 'latest', the number of a checkpoint, or None"
         )
-
-
