@@ -255,9 +255,19 @@ def test_the_working_directory_may_change(
     assert not (tmp_path / "here").exists()
 
 
-def test_a_file_url_is_a_path(folder: Path) -> None:
+def test_a_closed_store_writes_nothing(folder: Path, store: CheckpointStore) -> None:
+    """The folder may be another job's by then."""
+    store.close()
+    store.close()
+    with pytest.raises(CheckpointError, match="the store is closed"):
+        store.save(snapshot(1))
+    assert not file_of(folder, 1).exists()
+
+
+@pytest.mark.parametrize("scheme", ["file", "local"])
+def test_a_file_url_is_a_path(scheme: str, folder: Path) -> None:
     """With all that a local folder has: the lock, and files that appear whole."""
-    with CheckpointStore(f"file://{folder}") as store:
+    with CheckpointStore(f"{scheme}://{folder}") as store:
         store.save(snapshot(1))
     assert (folder / "lock").exists()
     assert file_of(folder, 1).exists()
