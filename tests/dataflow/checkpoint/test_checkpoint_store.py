@@ -101,10 +101,10 @@ def test_files_are_readable_by_people(folder: Path, store: CheckpointStore) -> N
 
 def test_a_number_that_is_not_there(store: CheckpointStore) -> None:
     """The error names those that are."""
-    with pytest.raises(CheckpointError, match="no checkpoint 7 in .*; there are: none"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint 7 in .*; there are: none"):
         store.load(7)
     store.save(snapshot(3))
-    with pytest.raises(CheckpointError, match="no checkpoint 7 in .*; there are: 3"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint 7 in .*; there are: 3"):
         store.load(7)
 
 
@@ -164,11 +164,11 @@ def test_cut_short_at_every_length(
     for length in range(len(whole)):
         file_of(folder, 2).write_bytes(whole[:length])
         warnings.clear()
-        with CheckpointStore(folder) as store:
-            assert store.load() == snapshot(1)
-            assert store.load() == snapshot(1)
+        with CheckpointStore(folder) as later:
+            assert later.load() == snapshot(1)
+            assert later.load() == snapshot(1)
             with pytest.raises(DamagedCheckpointError):
-                store.load(2)
+                later.load(2)
         (warning,) = warnings.messages
         assert str(file_of(folder, 2)) in warning
         assert "is damaged" in warning
@@ -207,9 +207,9 @@ def test_several_damaged_ones_are_passed_over(
     store.close()
     file_of(folder, 3).write_bytes(b"")
     file_of(folder, 2).write_bytes(file_of(folder, 1).read_bytes())
-    with CheckpointStore(folder) as store:
-        assert store.load() == snapshot(1)
-        assert store.next_number() == 4
+    with CheckpointStore(folder) as later:
+        assert later.load() == snapshot(1)
+        assert later.next_number() == 4
     assert "does not begin as a checkpoint does" in warnings.messages[0]
     assert "has the name of checkpoint 2 and holds checkpoint 1" in warnings.messages[1]
 
@@ -220,10 +220,10 @@ def test_all_damaged(folder: Path, store: CheckpointStore) -> None:
     os.truncate(file_of(folder, 1), 100)
     store.close()
     with (
-        CheckpointStore(folder) as store,
+        CheckpointStore(folder) as later,
         pytest.raises(DamagedCheckpointError, match=r"every .* \(1\); run without resume"),
     ):
-        store.load()
+        later.load()
 
 
 def test_another_format(folder: Path, store: CheckpointStore) -> None:
@@ -255,9 +255,19 @@ def test_the_working_directory_may_change(
     assert not (tmp_path / "here").exists()
 
 
-def test_a_file_url_is_a_path(folder: Path) -> None:
+def test_a_closed_store_writes_nothing(folder: Path, store: CheckpointStore) -> None:
+    """The folder may be another job's by then."""
+    store.close()
+    store.close()
+    with pytest.raises(CheckpointError, match="the store is closed"):
+        store.save(snapshot(1))
+    assert not file_of(folder, 1).exists()
+
+
+@pytest.mark.parametrize("scheme", ["file", "local"])
+def test_a_file_url_is_a_path(scheme: str, folder: Path) -> None:
     """With all that a local folder has: the lock, and files that appear whole."""
-    with CheckpointStore(f"file://{folder}") as store:
+    with CheckpointStore(f"{scheme}://{folder}") as store:
         store.save(snapshot(1))
     assert (folder / "lock").exists()
     assert file_of(folder, 1).exists()

@@ -77,7 +77,7 @@ def test_an_error_of_the_file_system(url: str, monkeypatch: pytest.MonkeyPatch) 
         store.save(snapshot(1))
         monkeypatch.setattr(MemoryFileSystem, "pipe_file", refuse)
         with pytest.raises(
-            CheckpointError, match="cannot write memory://.*RefusedError: bucket is frozen"
+            CheckpointError, match=r"cannot write memory://.*RefusedError: bucket is frozen"
         ):
             store.save(snapshot(2))
         assert store.load() == snapshot(1)
@@ -85,7 +85,7 @@ def test_an_error_of_the_file_system(url: str, monkeypatch: pytest.MonkeyPatch) 
 
 def test_an_unknown_kind_of_url() -> None:
     """The error has the URL."""
-    with pytest.raises(CheckpointError, match="cannot use the folder nosuch://a: .*nosuch"):
+    with pytest.raises(CheckpointError, match=r"cannot use the folder nosuch://a: .*nosuch"):
         CheckpointStore("nosuch://a")
 
 

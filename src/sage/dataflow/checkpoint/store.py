@@ -54,7 +54,8 @@ class CheckpointStore:
         self._keep = keep
         # Damaged ones with False, so that each is read and warned of once.
         self._checked: dict[int, bool] = {}
-        name = os.fspath(folder).removeprefix("file://")
+        self._closed = False
+        name = os.fspath(folder).removeprefix("file://").removeprefix("local://")
         with _translated("use the folder", name):
             self._folder: Folder = RemoteFolder(name) if is_url(name) else LocalFolder(Path(name))
 
@@ -72,9 +73,15 @@ class CheckpointStore:
         """Write a checkpoint, then remove those that are not to be kept.
 
         Raises:
-            CheckpointError: it cannot be written; those before are as they were.
+            CheckpointError: it cannot be written, or the store is closed; those before are as they
+                were.
         """
         name = _name(snapshot.number)
+        if self._closed:
+            raise CheckpointError(
+                f"cannot write {self._folder.path(name)}: the store is closed, and another job may "
+                "use the folder; open a new one"
+            )
         with _translated("write", self._folder.path(name)):
             self._folder.write(name, encode(snapshot))
         self._checked[snapshot.number] = True
@@ -124,6 +131,7 @@ class CheckpointStore:
 
     def close(self) -> None:
         """Let another job use the folder."""
+        self._closed = True
         self._folder.close()
 
     def __enter__(self) -> Self:
