@@ -103,7 +103,8 @@ class InlineRuntime:
             self._close()
         if self._checkpointer is not None:
             finished = self._error is None and not self._services.cancelled.is_set()
-            self._error = self._error or self._checkpointer.close(finished=finished)
+            failure = self._checkpointer.close(finished=finished)
+            self._error = self._error or failure
 
     def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - it has ended already
         """Say that the job has ended."""

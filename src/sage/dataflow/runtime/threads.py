@@ -179,7 +179,8 @@ class ThreadRuntime:
         checkpointer = self._flow.checkpointer
         if checkpointer is not None:
             finished = self._error is None and not self._flow.services.cancelled.is_set()
-            self._error = self._error or checkpointer.close(finished=finished)
+            failure = checkpointer.close(finished=finished)
+            self._error = self._error or failure
         self._done.set()
 
     def _close(self, replica: StageReplica) -> None:
