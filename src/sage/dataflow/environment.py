@@ -332,7 +332,6 @@ class LocalEnvironment:
             launch.prepare(resume),
             launch.services.dead_letters,
             history=launch.history,
-            on_end=launch.close,
         )
         return self.last_job
 

@@ -28,7 +28,6 @@ class JobHandle:
         runtime: what runs them.
         dead_letters: where records go that were given up.
         history: what becomes of it over restarts and checkpoints.
-        on_end: called when the job has ended.
         clock: seconds.
     """
 
@@ -40,7 +39,6 @@ class JobHandle:
         dead_letters: DeadLetters,
         *,
         history: JobHistory,
-        on_end: Callable[[], None],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._name = name
@@ -48,7 +46,6 @@ class JobHandle:
         self._runtime = runtime
         self._dead_letters = dead_letters
         self._history = history
-        self._on_end = on_end
         self._clock = clock
         self._cancelled = False
         self._result: JobResult | None = None
@@ -152,7 +149,6 @@ class JobHandle:
         return self._result is not None
 
     def _settle(self) -> None:
-        self._on_end()
         error = self._runtime.error
         if error is not None:
             status = JobStatus.FAILED

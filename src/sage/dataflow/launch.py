@@ -85,11 +85,11 @@ class Launch:
             self._resume(resume)
             return self._runtime()
         except BaseException:
-            self.close()
+            self._close()
             raise
 
-    def close(self) -> None:
-        """Let another job use the folder of checkpoints; the job has ended."""
+    def _close(self) -> None:
+        """Let another job use the folder of checkpoints."""
         if self._store is not None:
             self._store.close()
 
@@ -121,10 +121,10 @@ class Launch:
     def _runtime(self) -> Runtime:
         policy = self.config.restart
         if isinstance(policy, NoRestart):
-            return self._attempt()
-        return RestartingRuntime(self.name, self._attempt, policy, self.history)
+            return self._attempt(on_end=self._close)
+        return RestartingRuntime(self.name, self._attempt, policy, self.history, on_end=self._close)
 
-    def _attempt(self) -> Runtime:
+    def _attempt(self, on_end: Callable[[], object] | None = None) -> Runtime:
         """Make the next attempt, from the last checkpoint of this job or what it resumes from."""
         snapshot = self._resumed
         if self._store is not None and self.history.last_checkpoint is not None:
@@ -141,6 +141,7 @@ class Launch:
             services,
             checkpointer=self._checkpointer(services),
             resumption=None if snapshot is None else Resumption(snapshot),
+            on_end=on_end,
         )
 
     def _checkpointer(self, services: JobServices) -> Checkpointer | None:

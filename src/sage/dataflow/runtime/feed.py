@@ -221,6 +221,7 @@ class Feed:
     def _feed_from_pulls(self) -> None:
         assert self.replica.source is not None
         flow, output, clock = self.flow, self.output, self.flow.clock
+        checkpointer = flow.checkpointer
         idle_since: float | None = None
         for record in self.replica.source.pulls():
             if record is not None:
@@ -229,7 +230,9 @@ class Feed:
             else:
                 idle_since = idle_since or clock()
                 time.sleep(idle_wait(clock() - idle_since))
-            if flow.stopping or (flow.checkpointer is not None and self._checkpointed()):
+            # Looked at here, once a record: a call would cost as much as all the rest.
+            asked = checkpointer is not None and checkpointer.barrier is not self._barrier
+            if flow.stopping or (asked and self._checkpointed()):
                 return
 
     def _checkpointed(self) -> bool:

@@ -35,6 +35,7 @@ class InlineRuntime:
         services: of the job.
         checkpointer: takes checkpoints; None for none.
         resumption: what to go on from; None to begin anew.
+        on_end: called when the job has ended, whoever waits for it.
         clock: seconds.
     """
 
@@ -47,6 +48,7 @@ class InlineRuntime:
         *,
         checkpointer: Checkpointer | None = None,
         resumption: Resumption | None = None,
+        on_end: Callable[[], object] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._plan = plan
@@ -58,6 +60,7 @@ class InlineRuntime:
         self._clock = clock
         self._checkpointer = checkpointer
         self._resumption = resumption
+        self._on_end = on_end
         # By stage: replicas that feed it and have not finished; what they send it as one.
         self._producers = {
             stage.id: sum(plan.stages[input_].parallelism for input_ in stage.inputs)
@@ -99,12 +102,13 @@ class InlineRuntime:
             self._run()
         except Exception as error:  # noqa: BLE001 - the handle raises it to whoever waits
             self._error = error
+        except BaseException:
+            # Ctrl-C: what was done is not all there was to do.
+            self._services.cancelled.set()
+            raise
         finally:
             self._close()
-        if self._checkpointer is not None:
-            finished = self._error is None and not self._services.cancelled.is_set()
-            failure = self._checkpointer.close(finished=finished)
-            self._error = self._error or failure
+            self._end()
 
     def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - it has ended already
         """Say that the job has ended."""
@@ -333,6 +337,14 @@ class InlineRuntime:
             replicas, split_by_key(records, len(replicas), operator), strict=True
         ):
             self._process(replica, part)
+
+    def _end(self) -> None:
+        if self._checkpointer is not None:
+            finished = self._error is None and not self._services.cancelled.is_set()
+            failure = self._checkpointer.close(finished=finished)
+            self._error = self._error or failure
+        if self._on_end is not None:
+            self._on_end()
 
     def _close(self) -> None:
         for stage in self._replicas:

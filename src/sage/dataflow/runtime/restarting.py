@@ -28,6 +28,7 @@ class RestartingRuntime:
         begin: makes the next attempt, which goes on from the last checkpoint.
         policy: says how long to wait before it.
         history: where restarts are counted.
+        on_end: called when the last attempt has ended.
         clock: seconds.
     """
 
@@ -38,8 +39,10 @@ class RestartingRuntime:
         policy: RestartPolicy,
         history: JobHistory,
         *,
+        on_end: Callable[[], object],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        self._on_end = on_end
         self._name = name
         self._begin = begin
         self._policy = policy
@@ -106,6 +109,7 @@ class RestartingRuntime:
         except Exception as error:  # noqa: BLE001 - the handle raises it to whoever waits
             self._error = error
         finally:
+            self._on_end()
             self._done.set()
 
     def _next_attempt(self, error: BaseException) -> bool:

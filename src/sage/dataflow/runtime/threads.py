@@ -30,6 +30,7 @@ class ThreadRuntime:
         services: of the job.
         checkpointer: takes checkpoints; None for none.
         resumption: what to go on from; None to begin anew.
+        on_end: called when the job has ended, whoever waits for it.
         clock: seconds.
     """
 
@@ -42,10 +43,12 @@ class ThreadRuntime:
         *,
         checkpointer: Checkpointer | None = None,
         resumption: Resumption | None = None,
+        on_end: Callable[[], object] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._flow = Flow(config, services, clock, checkpointer, resumption)
         self._replicas = replicas
+        self._on_end = on_end
         self._error: BaseException | None = None
         self._lock = threading.Lock()
         self._done = threading.Event()
@@ -106,9 +109,7 @@ class ThreadRuntime:
             self._threads = started
             none = self._running == 0
         if none:
-            if self._flow.checkpointer is not None:
-                self._flow.checkpointer.close(finished=False)
-            self._done.set()
+            self._end()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the end; say whether it has come, which leaves no thread behind."""
@@ -176,11 +177,16 @@ class ThreadRuntime:
             self._running -= 1
             if self._running:
                 return
+        self._end()
+
+    def _end(self) -> None:
         checkpointer = self._flow.checkpointer
         if checkpointer is not None:
             finished = self._error is None and not self._flow.services.cancelled.is_set()
             failure = checkpointer.close(finished=finished)
             self._error = self._error or failure
+        if self._on_end is not None:
+            self._on_end()
         self._done.set()
 
     def _close(self, replica: StageReplica) -> None:
