@@ -29,12 +29,16 @@ def check_replayable(node: Node, *, again: bool) -> None:
     """
     given = node.blueprint.given
     kind = given if isinstance(given, type) else type(given)
-    if issubclass(kind, SourceFunction) and not all(
-        callable(getattr(kind, name, None)) for name in ("offset", "seek")
-    ):
+    says_where = all(callable(getattr(kind, name, None)) for name in ("offset", "seek"))
+    if issubclass(kind, SourceFunction) and not says_where:
         raise GraphError(
             f"source {node.name!r} cannot be read again from where a checkpoint was taken: define "
             "offset(), which returns where the next record begins, and seek(offset) in it"
+        )
+    if again and node.blueprint.is_instance and not says_where:
+        raise GraphError(
+            f"source {node.name!r} is an instance, which would go on from where it is after a "
+            "restart; give the class and its arguments, or define offset() and seek(offset)"
         )
     if again and isinstance(given, Iterator):
         raise GraphError(

@@ -430,6 +430,14 @@ def test_a_source_that_cannot_be_replayed_is_refused(tmp_path: Path) -> None:
     env.from_source(Live).sink(print)
     with pytest.raises(GraphError, match=r"'Live' cannot be read again .*offset\(\).*seek"):
         env.submit()
+    class Bounded(BatchFunction):
+        def execute(self) -> int:
+            return 1
+
+    env = LocalEnvironment("job", config={"restart": "fixed_delay"})
+    env.from_batch(Bounded()).sink(print)
+    with pytest.raises(GraphError, match="is an instance, which would go on"):
+        env.submit()
     env = LocalEnvironment("job", config={"restart": "fixed_delay"})
     env.from_source(iter([1])).sink(print)
     with pytest.raises(GraphError, match="an iterator, which cannot be read again"):
