@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import pickle
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -228,11 +229,11 @@ class OperatorReplica:
         """Return what a checkpoint keeps when the input has ended."""
         return OperatorState(self.meter, self.context.metrics.values())
 
-    def restore(self, states: Sequence[OperatorState]) -> OperatorState:
+    def restore(self, saved: Sequence[bytes]) -> OperatorState:
         """Take over this replica's share of what a checkpoint kept; after ``open``.
 
         Args:
-            states: of all the replicas that there were.
+            saved: pickled state of all the replicas that there were.
 
         Returns:
             the share.
@@ -241,8 +242,8 @@ class OperatorReplica:
             CheckpointError: there were more or fewer replicas, and its own state cannot be divided.
             OperatorError: its ``restore`` raised.
         """
-        state = self._share(states)
-        self.take_counts(state)
+        state = self._share(saved)
+        self._take_counts(state)
         self.context.state.restore(state.keyed)
         self.context.timers.restore(state.timers)
         if state.users:
@@ -257,16 +258,19 @@ class OperatorReplica:
             self._guarded(CHECKPOINT, self.target.restore_saved, state.own)
         return state
 
-    def take_counts(self, state: OperatorState) -> None:
-        """Go on counting from what was counted before."""
+    def take_counts(self, saved: Sequence[bytes]) -> None:
+        """Go on counting where a checkpoint was, the input having ended before it."""
+        self._take_counts(self._common_share(saved)[0])
+
+    def _take_counts(self, state: OperatorState) -> None:
         self.meter.take(state.meter)
         self.context.metrics.replace(dict(state.metrics))
 
-    def _share(self, states: Sequence[OperatorState]) -> OperatorState:
+    def _share(self, saved: Sequence[bytes]) -> OperatorState:
         index, count = self.context.index, self.context.parallelism
-        if len(states) == count:
-            return states[index]
-        state = share(states, index, count)
+        state, states = self._common_share(saved)
+        if not states:
+            return state
         if isinstance(self.target, Checkpointed):
             own = self.target.divided([each.own for each in states], count)
             state = replace(state, own=own[index])
@@ -277,6 +281,14 @@ class OperatorReplica:
             offsets = [each.offset for each in states]
             state = replace(state, offset=self._redistributed(offsets, "place", count)[index])
         return state
+
+    def _common_share(self, saved: Sequence[bytes]) -> tuple[OperatorState, list[OperatorState]]:
+        """Return this replica's share, and, where the parallelism has changed, all there were."""
+        index, count = self.context.index, self.context.parallelism
+        if len(saved) == count:
+            return pickle.loads(saved[index]), []  # noqa: S301 - of our own checkpoint
+        states = [pickle.loads(each) for each in saved]  # noqa: S301 - as above
+        return share(states, index, count), states
 
     def _redistributed(self, states: list[Any], what: str, count: int) -> Sequence[Any]:
         redistribute = method_of(users_own(self.target), "redistribute")

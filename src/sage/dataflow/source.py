@@ -116,6 +116,7 @@ class SourceReader:
                 method(offset)
             elif isinstance(target, (list, tuple, range)):
                 self._position = offset
+                self._check_skipped(min(offset, len(target)), offset)
             else:
                 self._skip(offset)
         except SageError:
@@ -129,7 +130,9 @@ class SourceReader:
         else:
             self._pulling = self._pulls()
             records = (record for record in self._pulling if record is not None)
-        skipped = sum(1 for _ in islice(records, count))
+        self._check_skipped(sum(1 for _ in islice(records, count)), count)
+
+    def _check_skipped(self, skipped: int, count: int) -> None:
         if skipped < count:
             raise CheckpointError(
                 f"source {self.replica.name!r} gave {skipped:,} records and then ended, and the "

@@ -244,8 +244,7 @@ class StageReplica:
         """
         in_flight: list[Any] = []
         for operator in self.operators:
-            states = [pickle.loads(state) for state in saved[operator.name]]  # noqa: S301 - ours
-            share = operator.restore(states)
+            share = operator.restore(saved[operator.name])
             in_flight += share.in_flight
             if self.source is not None and operator is self.operators[0]:
                 self.source.seek(share.offset)
@@ -254,8 +253,7 @@ class StageReplica:
     def take_counts(self, saved: SavedStates) -> None:
         """Go on counting where a checkpoint was, the input having ended before it."""
         for operator in self.operators:
-            index = operator.context.index
-            operator.take_counts(pickle.loads(saved[operator.name][index]))  # noqa: S301 - as above
+            operator.take_counts(saved[operator.name])
 
     def close(self) -> None:
         """Close every operator that was opened, last to first.

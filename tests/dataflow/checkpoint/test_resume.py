@@ -318,9 +318,10 @@ def test_restarts_give_up(tmp_path: Path) -> None:
 def test_a_finished_job_has_nothing_left_to_do(tmp_path: Path) -> None:
     """Resuming a job that has ended does nothing, and its counts stay."""
     out: list[int] = []
-    for resume in (None, "latest"):
+    for resume, parallelism in ((None, 2), ("latest", 2), ("latest", 3)):
         env = environment(tmp_path)
-        env.from_collection(range(50)).batch(3).flatmap(identity, parallelism=2).sink(out.append)
+        batches = env.from_collection(range(50)).batch(3)
+        batches.flatmap(identity, parallelism=parallelism).sink(out.append)
         result = env.submit(autostop=True, resume=resume)  # type: ignore[arg-type]
         assert (result.records_in, result.records_out) == (50, 50)
     assert sorted(out) == list(range(50))

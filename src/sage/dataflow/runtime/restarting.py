@@ -54,6 +54,7 @@ class RestartingRuntime:
         self._lock = threading.Lock()
         self._ending = threading.Event()
         self._done = threading.Event()
+        self._thread: threading.Thread | None = None
 
     @property
     def operators(self) -> list[OperatorReplica]:
@@ -71,7 +72,8 @@ class RestartingRuntime:
             self._supervise()
         else:
             name = f"{self._name} restarts"
-            threading.Thread(target=self._supervise, name=name, daemon=True).start()
+            self._thread = threading.Thread(target=self._supervise, name=name, daemon=True)
+            self._thread.start()
 
     @property
     def blocking(self) -> bool:
@@ -84,6 +86,8 @@ class RestartingRuntime:
         while not self._done.wait(SLICE if ends is None else min(SLICE, ends - self._clock())):
             if ends is not None and self._clock() >= ends:
                 return False
+        if self._thread is not None:
+            self._thread.join()
         return True
 
     def stop(self) -> None:
