@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -253,7 +254,7 @@ def test_failure_and_resume(name: str, workers: str, tmp_path: Path) -> None:
     """After a failure a job goes on from the last checkpoint; state is as if it had not failed."""
     sink = Distinct()
     for _ in range(2):
-        config = {"checkpoint": {"dir": tmp_path / "c", "interval": 0.0001}, "workers": workers}
+        config = {"checkpoint": {"dir": tmp_path / "c", "interval": 0.01}, "workers": workers}
         env = LocalEnvironment("job", config=config)
         numbers = env.from_source(Numbers(TOTAL), name="numbers")
         failing = numbers.map(FailsOnce(250, tmp_path / "failed"), name="fails")
@@ -273,7 +274,7 @@ def test_restart(workers: str, tmp_path: Path) -> None:
     """With a restart strategy the job does that by itself, and says how often."""
     out: list[Any] = []
     config = {
-        "checkpoint": {"dir": tmp_path / "c", "interval": 0.0001},
+        "checkpoint": {"dir": tmp_path / "c", "interval": 0.01},
         "restart": {"strategy": "fixed_delay", "attempts": 1, "delay": 0.0},
         "workers": workers,
     }
@@ -356,15 +357,22 @@ def test_sources_without_offsets_are_passed_over(source: Any, method: str, tmp_p
         if record == 30 and not failed:
             failed.append(record)
             raise ValueError("stop")
+        # So slow that checkpoints are taken on the way, and so near that the source is not ahead.
+        time.sleep(0.003)
         taken.append(record)
 
     for resume in (None, "latest"):
-        config = {"checkpoint": {"dir": tmp_path, "interval": 0.0001}, "batch_size": 5}
+        checkpoint = {"dir": tmp_path, "interval": 0.01}
+        config = {"checkpoint": checkpoint, "batch_size": 2, "channel_capacity": 2}
         env = LocalEnvironment("job", config=config)
         getattr(env, method)(source, name="source").sink(sink)
         with contextlib.suppress(OperatorError):
             env.submit(autostop=True, resume=resume)  # type: ignore[arg-type]
     assert failed
+    assert env.last_job is not None
+    assert env.last_job.result is not None
+    assert env.last_job.result.resumed_from is not None
+    assert len(taken) < 80
     assert sorted(set(taken)) == list(range(50))
 
 
