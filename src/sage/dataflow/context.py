@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from sage.dataflow.services import Services
 from sage.dataflow.state import KeyedState
 from sage.dataflow.timers import Timers
 
@@ -42,6 +43,7 @@ class RuntimeContext:
         metrics: counters of this replica.
         state: what this replica keeps by key, after ``keyby``.
         timers: of this replica, in ``process``; `timer` sets them.
+        services: what was registered with the environment; `service` gives one.
     """
 
     name: str
@@ -50,6 +52,16 @@ class RuntimeContext:
     metrics: OperatorMetrics = field(default_factory=OperatorMetrics)
     state: KeyedState = field(default_factory=KeyedState)
     timers: Timers = field(default_factory=Timers)
+    services: Services = field(default_factory=Services)
+
+    def service(self, name: str) -> Any:
+        """Return a service of the environment: one instance a process, made when first asked for.
+
+        Raises:
+            UnknownKeyError: none of that name was registered.
+            DataflowError: it could not be made.
+        """
+        return self.services.get(name)
 
     @property
     def key(self) -> Any:

@@ -20,6 +20,7 @@ from sage.dataflow.launch import Launch, Resume
 from sage.dataflow.options import OperatorOptions
 from sage.dataflow.plan import make_plan
 from sage.dataflow.result import JobResult
+from sage.dataflow.services import Registration, Services
 from sage.dataflow.source import is_eager
 from sage.dataflow.stream import Stream
 from sage.dataflow.workers import Workers
@@ -54,6 +55,7 @@ class LocalEnvironment:
         self.last_job: JobHandle | None = None
         self._graph = Graph()
         self._dead_letter_sink: Callable[[DeadLetter], Any] | None = None
+        self._registrations: list[Registration] = []
 
     def on_dead_letter(self, function: Callable[[DeadLetter], Any]) -> None:
         """Hand every dead letter to a function, one at a time, instead of keeping it.
@@ -62,6 +64,30 @@ class LocalEnvironment:
         `JobResult.dead_letters` has them otherwise.
         """
         self._dead_letter_sink = function
+
+    def register_service(
+        self, name: str, factory: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> None:
+        """Let operators share something: a model, a connection, a cache.
+
+        Operators ask for it by ``self.call_service(name)`` or ``context.service(name)``. The first
+        one that does makes it, and every operator and replica of the job in that process gets the
+        same instance, so its methods must bear calls from several threads. Each worker process
+        makes its own. If it has ``open()`` and ``close()``, they are called once: the one when it
+        has been made, the other when the job has ended, the last one made being closed first.
+
+        Args:
+            name: of the service.
+            factory: a class, or a function that returns it.
+            args: of the factory.
+            kwargs: of the factory.
+
+        Raises:
+            ConfigError: the name is taken, or the arguments do not fit the factory.
+        """
+        if any(registration.name == name for registration in self._registrations):
+            raise ConfigError(f"there is already a service named {name!r}; names are unique")
+        self._registrations.append(Registration(name, factory, args, kwargs))
 
     def from_source(self, source: Any, *args: Any, **kwargs: Any) -> Stream:
         """Begin a stream.
@@ -318,10 +344,16 @@ class LocalEnvironment:
 
     def _services(self) -> JobServices:
         letters = DeadLetters(self._dead_letter_sink)
+        registered = Services(tuple(self._registrations))
         if self._clock is None:
-            return JobServices(letters)
+            return JobServices(letters, registered=registered)
         return JobServices(
-            letters, clock=self._clock, wall_clock=self._clock, clock_offset=0.0, injected=True
+            letters,
+            clock=self._clock,
+            wall_clock=self._clock,
+            clock_offset=0.0,
+            injected=True,
+            registered=registered,
         )
 
     def _prepare(self, profile: bool, resume: Resume) -> JobHandle:

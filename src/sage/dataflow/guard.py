@@ -14,6 +14,7 @@ from sage.dataflow.graph import Kind, Node
 from sage.dataflow.meter import Meter
 from sage.dataflow.options import OnError
 from sage.dataflow.retry import RetryPolicy
+from sage.dataflow.services import Services
 
 ONCE = RetryPolicy(attempts=1)
 
@@ -30,6 +31,7 @@ class JobServices:
         clock_offset: seconds since the epoch when ``clock`` reads 0. It is taken once, so that
             processing time goes on evenly whatever becomes of the machine's clock.
         injected: whether the clock is the user's own, to which nothing wakes by itself.
+        registered: the services that the user registered, as this process has them.
     """
 
     dead_letters: DeadLetters = field(default_factory=DeadLetters)
@@ -38,6 +40,7 @@ class JobServices:
     wall_clock: Callable[[], float] = time.time
     clock_offset: float = field(default_factory=lambda: time.time() - time.perf_counter())
     injected: bool = False
+    registered: Services = field(default_factory=Services)
 
     def processing_time(self) -> float:
         """Return the seconds since the epoch by which processing-time timers go."""

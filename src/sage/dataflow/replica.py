@@ -62,7 +62,6 @@ class OperatorReplica:
     ) -> None:
         self.node = node
         self.meter = Meter()
-        self.context = RuntimeContext(node.name, index, node.parallelism)
         self.target = target
         self.is_object = is_operator(target)
         self.call: Callable[..., Any] = target.execute if self.is_object else target
@@ -70,6 +69,9 @@ class OperatorReplica:
         self._opened = False
         self.guard: Guard | None = None
         services = services or JobServices()
+        self.context = RuntimeContext(
+            node.name, index, node.parallelism, services=services.registered
+        )
         if isinstance(target, Bound):
             target.bind(services, self.meter)
         if node.options.handles_errors:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sage.dataflow.context import RuntimeContext
 from sage.dataflow.options import check_option_names
+from sage.errors import DataflowError
 
 
 class Function:
@@ -36,6 +37,22 @@ class Function:
         if self.context is not None:
             return self.context.logger
         return logging.getLogger(f"sage.dataflow.{type(self).__name__}")
+
+    def call_service(self, name: str) -> Any:
+        """Return a service of the environment; from ``open`` on.
+
+        ``self.call_service("model").predict(data)``; see `LocalEnvironment.register_service`.
+
+        Raises:
+            UnknownKeyError: none of that name was registered.
+            DataflowError: it could not be made, or the operator is not open yet.
+        """
+        if self.context is None:
+            raise DataflowError(
+                f"{type(self).__name__} asked for service {name!r} before it was open; ask in "
+                "open() or later"
+            )
+        return self.context.service(name)
 
     def open(self, context: RuntimeContext) -> None:
         """Acquire what the operator needs; called once in each replica, before any record.

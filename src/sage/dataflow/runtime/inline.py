@@ -23,6 +23,7 @@ from sage.dataflow.plan import Plan
 from sage.dataflow.replica import OperatorReplica
 from sage.dataflow.source import SourceReader
 from sage.dataflow.stage import StageReplica
+from sage.errors import DataflowError
 
 
 class InlineRuntime:
@@ -353,3 +354,7 @@ class InlineRuntime:
                     replica.close()
                 except Exception as error:  # noqa: BLE001 - the rest must be closed too
                     self._error = self._error or error
+        try:
+            self._services.registered.close()
+        except DataflowError as error:
+            self._error = self._error or error

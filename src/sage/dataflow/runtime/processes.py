@@ -37,7 +37,7 @@ class ProcessStageReplica(StageReplica):
         profile: measure every batch operator by operator.
 
     Raises:
-        GraphError: an operator cannot be sent, or the job has a clock of the user's own.
+        GraphError: an operator or a service cannot be sent, or the job has a clock of the user's own.
     """
 
     def __init__(
@@ -52,7 +52,10 @@ class ProcessStageReplica(StageReplica):
                 f"stage {stage.name!r} runs in a process of its own, which the environment's clock "
                 "does not reach; leave out clock=, or use workers 'thread' or 'inline'"
             )
-        order = ("start", stage, index, profile, services.clock_offset)
+        registrations = services.registered.registrations
+        for registration in registrations:
+            registration.check_sendable()
+        order = ("start", stage, index, profile, services.clock_offset, registrations)
         self._order = pickle.dumps(order, PROTOCOL)
         self._services = services
         self._due: float | None = None

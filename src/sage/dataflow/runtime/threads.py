@@ -18,6 +18,7 @@ from sage.dataflow.plan import Plan, Stage
 from sage.dataflow.replica import OperatorReplica
 from sage.dataflow.runtime.feed import SLICE, Feed, Flow
 from sage.dataflow.stage import StageReplica
+from sage.errors import DataflowError
 
 
 class ThreadRuntime:
@@ -180,6 +181,10 @@ class ThreadRuntime:
         self._end()
 
     def _end(self) -> None:
+        try:
+            self._flow.services.registered.close()
+        except DataflowError as error:
+            self._error = self._error or error
         checkpointer = self._flow.checkpointer
         if checkpointer is not None:
             finished = self._error is None and not self._flow.services.cancelled.is_set()

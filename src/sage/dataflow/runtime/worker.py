@@ -19,9 +19,10 @@ from sage.dataflow.guard import JobServices
 from sage.dataflow.loop import RecordFailedError
 from sage.dataflow.meter import Meter
 from sage.dataflow.plan import Stage
-from sage.dataflow.replica import CHECKPOINT, OperatorReplica
+from sage.dataflow.replica import CHECKPOINT, CLOSING, OperatorReplica
+from sage.dataflow.services import Services
 from sage.dataflow.stage import StageReplica, States
-from sage.errors import CheckpointError, OperatorError
+from sage.errors import CheckpointError, DataflowError, OperatorError
 
 PROTOCOL = pickle.HIGHEST_PROTOCOL
 
@@ -74,13 +75,19 @@ class Worker:
         index: the replica's number.
         profile: measure every batch operator by operator.
         clock_offset: of the job's services; all processes share the clock itself.
+        services: what the user registered.
     """
 
-    def __init__(self, stage: Stage, index: int, *, profile: bool, clock_offset: float) -> None:
+    def __init__(
+        self, stage: Stage, index: int, *, profile: bool, clock_offset: float, services: Services
+    ) -> None:
         self._letters: list[DeadLetter] = []
-        services = JobServices(DeadLetters(self._letters.append), clock_offset=clock_offset)
+        self._registered = services
+        job = JobServices(
+            DeadLetters(self._letters.append), clock_offset=clock_offset, registered=services
+        )
         self._operators = [
-            OperatorReplica(node, node.blueprint.replicas(1, node.name)[0], index, services)
+            OperatorReplica(node, node.blueprint.replicas(1, node.name)[0], index, job)
             for node in stage.nodes
         ]
         self._replica = StageReplica(stage, self._operators, profile=profile)
@@ -94,13 +101,15 @@ class Worker:
             if command == "checkpoint":
                 records, states = self._replica.checkpoint()
             else:
-                records = getattr(self._replica, command)(*arguments) or []
+                records = self._run(command, arguments)
         except OperatorError as error:
             done = error.done if isinstance(error, RecordFailedError) else []
             cause = error.__cause__ or error
             failure = Failure(error.operator, _sendable(error.record), _sendable_error(cause), done)
         except CheckpointError as error:
             failure = Failure("", CHECKPOINT, error, [])
+        except DataflowError as error:
+            failure = Failure("", CLOSING, _sendable_error(error), [])
         letters, self._letters[:] = list(self._letters), []
         return Reply(
             records=records,
@@ -111,6 +120,13 @@ class Worker:
             failure=failure,
             states=states,
         )
+
+    def _run(self, command: str, arguments: tuple[Any, ...]) -> list[Any]:
+        try:
+            return getattr(self._replica, command)(*arguments) or []
+        finally:
+            if command == "close":
+                self._registered.close()
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -131,8 +147,9 @@ def main(arguments: Sequence[str]) -> None:
         except EOFError:
             return
         if worker is None:
-            stage, index, profile, offset = rest
-            worker = Worker(stage, index, profile=profile, clock_offset=offset)
+            stage, index, profile, offset, registrations = rest
+            services = Services(registrations)
+            worker = Worker(stage, index, profile=profile, clock_offset=offset, services=services)
             reply = Reply([], [], [], None)
         else:
             reply = worker.answer(command, tuple(rest))
