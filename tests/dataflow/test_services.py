@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -244,7 +245,7 @@ class LogsItsLife:
         self._write("closed")
 
     def _write(self, event: str) -> None:
-        with open(self._path, "a") as file:
+        with Path(self._path).open("a") as file:
             file.write(f"{os.getpid()} {event}\n")
 
 
@@ -287,7 +288,7 @@ def test_one_that_cannot_be_closed_in_a_worker(tmp_path: Any) -> None:
 def test_one_that_cannot_be_sent() -> None:
     """Is an error when the job is submitted, where there are worker processes."""
     env = LocalEnvironment()
-    env.register_service("lock", lambda: threading.Lock())
+    env.register_service("lock", Recorder, threading.Lock())
     env.from_collection([1]).map(abs, workers="process").sink(lambda record: None)
     with pytest.raises(GraphError, match=r"service 'lock' cannot be sent to a worker process"):
         env.submit(autostop=True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         SourceFunction,
     )
     from sage.dataflow.job import JobHandle
+    from sage.dataflow.kafka.record import KafkaRecord
     from sage.dataflow.result import JobResult, JobStatus, OperatorReport
     from sage.dataflow.retry import RetryPolicy
     from sage.dataflow.stream import Stream
@@ -49,6 +50,7 @@ _HOMES = {
     "JobStatus": "sage.dataflow.result",
     "JoinFunction": "sage.dataflow.functions",
     "KeyByFunction": "sage.dataflow.functions",
+    "KafkaRecord": "sage.dataflow.kafka.record",
     "LateRecordError": "sage.errors",
     "LocalEnvironment": "sage.dataflow.environment",
     "MapFunction": "sage.dataflow.functions",
@@ -78,6 +80,7 @@ __all__ = [
     "JobResult",
     "JobStatus",
     "JoinFunction",
+    "KafkaRecord",
     "KeyByFunction",
     "LateRecordError",
     "LocalEnvironment",

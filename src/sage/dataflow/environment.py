@@ -159,6 +159,63 @@ class LocalEnvironment:
         )
         return Stream(self, node)
 
+    def from_kafka_source(
+        self,
+        bootstrap_servers: str | Iterable[str],
+        topics: str | Iterable[str],
+        *,
+        value_format: str = "json",
+        start: str = "earliest",
+        group_id: str = "sage",
+        bounded: bool = False,
+        metadata: bool = False,
+        timeout: float = 10.0,
+        config: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Stream:
+        """Begin a stream of the records of Kafka topics; needs ``sage-stack[kafka]``.
+
+        Args:
+            bootstrap_servers: ``host:port``, one or several.
+            topics: one name or several.
+            value_format: "json", "text" (UTF-8) or "bytes". A value that is not so ends the job;
+                to go on past it, read bytes and decode in a map with ``on_error``.
+            start: without a checkpoint to go on from, "earliest" begins with what the topics hold,
+                "latest" with what comes.
+            group_id: what the brokers know the reader as, for their access rules. Nothing is
+                committed to the group: offsets are kept in the job's checkpoints.
+            bounded: end at what the topics hold when the job starts.
+            metadata: give `KafkaRecord` records, with key, offset, time and headers. Without, a
+                record whose value is None or null is left out, counted as ``empty_values``.
+            timeout: seconds to wait for an answer of the brokers when the job starts. One that
+                falls silent later is waited for.
+            config: more of librdkafka's keys, such as ``security.protocol``.
+            options: the operator's options. With ``parallelism`` above 1, replicas share out the
+                partitions; those that are added while the job runs are read after a restart.
+
+        Raises:
+            ConfigError: a value is wrong, or confluent-kafka is not installed.
+        """
+        from sage.dataflow.kafka.client import load_client
+        from sage.dataflow.kafka.options import KafkaOptions
+        from sage.dataflow.kafka.source import KafkaSource
+
+        load_client()
+        read = KafkaOptions.read(
+            bootstrap_servers,
+            topics,
+            value_format=value_format,
+            start=start,
+            group_id=group_id,
+            bounded=bounded,
+            metadata=metadata,
+            timeout=timeout,
+            config=dict(config or {}),
+        )
+        options.setdefault("name", self.free_name("kafka"))
+        blueprint = Blueprint(KafkaSource, (read,))
+        return Stream(self, self.add_node(Kind.SOURCE, blueprint, options, bounded=False))
+
     def from_future(self, name: str) -> Stream:
         """Begin a stream with what comes out further down: a feedback loop.
 

@@ -37,7 +37,7 @@ class ProcessStageReplica(StageReplica):
         profile: measure every batch operator by operator.
 
     Raises:
-        GraphError: an operator or a service cannot be sent, or the job has a clock of the user's own.
+        GraphError: an operator or a service cannot be sent, or the clock is the user's own.
     """
 
     def __init__(
