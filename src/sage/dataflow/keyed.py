@@ -13,6 +13,7 @@ from sage.dataflow.event_time import TimestampFunction
 from sage.dataflow.graph import Kind
 from sage.dataflow.lifecycle import Wrapper
 from sage.dataflow.process_operator import ProcessOperator
+from sage.dataflow.sinks.choose import choose_sink
 from sage.dataflow.windowed import EventTimeOptions, LateChoice, WindowedStream, with_time
 from sage.dataflow.windows import Windows
 from sage.errors import ConfigError, GraphError
@@ -46,8 +47,14 @@ class KeyedStream:
         return self._add(Kind.FILTER, function, args, kwargs)
 
     def sink(self, function: Any, *args: Any, **kwargs: Any) -> Stream:
-        """Give each record to the function; all records of a key to the same replica."""
-        return self._add(Kind.SINK, function, args, kwargs)
+        """Give each record to a function, a file or a list, as `Stream.sink` does.
+
+        All records of a key go to the same replica.
+        """
+        choice = choose_sink(function, args, kwargs, self._pairs.environment.free_name)
+        if choice is None:
+            return self._add(Kind.SINK, function, args, kwargs)
+        return self._pairs.add(Kind.SINK, *choice, keyed=True)
 
     def reduce(self, function: Any, *args: Any, emit: Emit = "update", **kwargs: Any) -> Stream:
         """Combine the records of each key, two at a time.

@@ -17,6 +17,7 @@ from sage.dataflow.event_time import (
 )
 from sage.dataflow.graph import Kind, Node
 from sage.dataflow.keyed import KeyedStream
+from sage.dataflow.sinks.choose import choose_sink
 from sage.dataflow.splitting import SplitStream
 from sage.errors import ConfigError, GraphError, shorten
 
@@ -131,8 +132,34 @@ class Stream:
         return KeyedStream(self._add(Kind.KEYBY, function, args, kwargs))
 
     def sink(self, function: Any, *args: Any, **kwargs: Any) -> Self:
-        """Give each record to the function; the end of the stream."""
-        return self._add(Kind.SINK, function, args, kwargs)
+        """Give each record to a function, a file or a list; the end of the stream.
+
+        Args:
+            function: a callable, a `SinkFunction`, a list to append to, or a path to write.
+
+                ``"out.jsonl"``: a record a line. Written as ``out.jsonl.part``, it gets its name
+                when the input has ended; ``append=True`` writes behind what the file holds, at most
+                a second after the record. With ``parallelism`` above 1, each replica has a file:
+                ``out-0.jsonl``. Bytes are written in base 64, NaN as null.
+
+                ``"out.parquet"``: dicts are rows of one file, written when the input has ended.
+                ``"out/"`` with ``format="parquet"``: part files in a folder, which replicas may
+                share; those of an earlier job are replaced. ``schema`` is a `pyarrow.Schema`, by
+                default inferred from the first 1,024 records; ``rows_per_group`` is 100,000.
+
+                Going on from a checkpoint takes back what was written after it, so that each record
+                is there once.
+            args: of a class.
+            kwargs: of a class or of the above, ``format`` ("jsonl" or "parquet") for a path whose
+                name does not tell, and the operator's options.
+
+        Raises:
+            ConfigError: a path tells no format, or an option is not for it.
+        """
+        choice = choose_sink(function, args, kwargs, self.environment.free_name)
+        if choice is None:
+            return self._add(Kind.SINK, function, args, kwargs)
+        return self.add(Kind.SINK, *choice)
 
     def print(self, prefix: str = "", **options: Any) -> Self:
         """Write each record on standard output, a line each."""
