@@ -65,6 +65,8 @@ class ParquetSink(SinkFunction):
         self._index = 0
         self._parallelism = 1
         self._parts = 0
+        # By replica that a checkpoint had and that is no more: how many parts.
+        self._others: dict[int, int] = {}
         self._rows = 0
         self._part: ParquetPart | None = None
         self._begun = False
@@ -101,7 +103,8 @@ class ParquetSink(SinkFunction):
     def snapshot(self) -> ParquetState:
         """End the part, and return how many there are."""
         self._end_part()
-        return ParquetState({self._index: self._parts}, self._rows, self._batches.schema)
+        parts = {**self._others, self._index: self._parts}
+        return ParquetState(parts, self._rows, self._batches.schema)
 
     def restore(self, state: ParquetState) -> None:
         """Delete the parts that came after a snapshot.
@@ -109,7 +112,8 @@ class ParquetSink(SinkFunction):
         Raises:
             DataflowError: a part of before it is not there.
         """
-        self._parts = state.parts.get(self._index, 0)
+        self._others = dict(state.parts)
+        self._parts = self._others.pop(self._index, 0)
         self._rows = state.rows
         self._batches = RowBatches(state.schema or self._batches.schema)
         expected = [self._part_path(number) for number in range(self._parts)]
@@ -123,7 +127,7 @@ class ParquetSink(SinkFunction):
                 f"{missing[0]} is not there, which was written before the checkpoint; start "
                 "without resume="
             )
-        self._begin({**state.parts, self._index: self._parts})
+        self._begin({**self._others, self._index: self._parts})
 
     @staticmethod
     def redistribute(states: Sequence[ParquetState], parallelism: int) -> list[ParquetState]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +81,11 @@ class ParquetPart:
 
     def abandon(self) -> None:
         """Delete the file."""
-        try:
+        # A disk that was too full for the rows is too full for the file's end, which is not needed.
+        with suppress(OSError):
             self._writer.close()
+        with suppress(OSError):
             self._file.close()
-        except OSError:
-            # The disk that was too full for the rows is too full for the file's end, and `open`
-            # files are closed with their objects; what it holds is deleted anyway.
-            self._group.clear()
         self._partial.unlink(missing_ok=True)
 
     def _write_group(self) -> None:
