@@ -235,36 +235,68 @@ FILLS_THE_DISK = """
 import resource
 from sage.dataflow import LocalEnvironment
 from sage.errors import OperatorError
-resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+
+HARD = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_003, HARD))
+
+
+def record(number):
+    if number == ROOM_AT:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (HARD, HARD))
+    return {"n": number}
+
+
 env = LocalEnvironment()
-records = ({"n": number} for number in range(400_000))
-env.from_collection(records).sink("out.jsonl", name="out", **OPTIONS)
+env.from_collection(range(200_000)).map(record).sink("out.jsonl", name="out", **OPTIONS)
+error = None
 try:
     env.submit(autostop=True)
-except OperatorError as error:
-    out = env.last_job.result.operator("out")
-    print(error, out.records_in, out.records_out, out.failed, sep="|")
+except OperatorError as caught:
+    error = caught
+out = env.last_job.result.operator("out")
+print(error, out.records_in, out.records_out, out.failed, sep="|")
 """
 
 
-@pytest.mark.parametrize("options", ['{"on_error": "skip"}', "{}"])
-def test_a_full_disk(options: str) -> None:
-    """One error; what is there has no final name, and holds no more than was counted as written."""
-    script = f"OPTIONS = {options}\n{FILLS_THE_DISK}"
+def fill_the_disk(options: dict[str, Any], room_at: int | None) -> tuple[str, int, int, int]:
+    """Run a job whose file can be no longer than a megabyte until a record comes.
+
+    Returns:
+        its error, and the sink's counts: taken, written, failed.
+    """
+    script = f"OPTIONS = {options!r}\nROOM_AT = {room_at!r}\n{FILLS_THE_DISK}"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=50, check=True
     )
-    error, taken, written, failed = done.stdout.strip().split("|")
+    error, *counts = done.stdout.strip().split("|")
+    taken, written, failed = map(int, counts)
+    return error, taken, written, failed
+
+
+@pytest.mark.parametrize("options", [{"on_error": "skip"}, {}])
+def test_a_full_disk(options: dict[str, Any]) -> None:
+    """One error; what is there has no final name, and holds no more than was counted as written."""
+    error, taken, written, failed = fill_the_disk(options, None)
     assert "out.jsonl.part cannot be written: File too large" in error
     assert not Path("out.jsonl").exists()
     partial = Path("out.jsonl.part").read_bytes()
-    assert len(partial) == 1_000_000
+    assert len(partial) == 1_000_003
     whole = partial[: partial.rfind(b"\n") + 1].splitlines()
     assert [json.loads(line)["n"] for line in whole] == list(range(len(whole)))
-    assert len(whole) <= int(written)
+    assert len(whole) <= written
     # Nothing was taken that was neither written, nor waiting to be, nor failed; the end failed too.
-    at_the_end = "<end of input>" in error
-    assert int(taken) == int(written) + int(failed) - at_the_end
+    assert taken == written + failed - ("<end of input>" in error)
+
+
+def test_a_disk_that_was_full_for_a_while() -> None:
+    """With on_error, the records that came meanwhile failed, and all others are in the file."""
+    error, taken, written, failed = fill_the_disk({"on_error": "skip"}, 150_000)
+    assert error == "None"
+    assert failed > 0
+    assert taken == written + failed == 200_000
+    found = [record["n"] for record in lines("out.jsonl")]
+    assert len(found) == written
+    assert found == sorted(set(found))
 
 
 def test_a_record_that_is_refused_while_the_disk_is_full(
