@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from sage.dataflow.job import JobHandle
     from sage.dataflow.kafka.record import KafkaRecord
+    from sage.dataflow.kafka.sink import KafkaSink
     from sage.dataflow.result import JobResult, JobStatus, OperatorReport
     from sage.dataflow.retry import RetryPolicy
     from sage.dataflow.stream import Stream
@@ -51,6 +52,7 @@ _HOMES = {
     "JoinFunction": "sage.dataflow.functions",
     "KeyByFunction": "sage.dataflow.functions",
     "KafkaRecord": "sage.dataflow.kafka.record",
+    "KafkaSink": "sage.dataflow.kafka.sink",
     "LateRecordError": "sage.errors",
     "LocalEnvironment": "sage.dataflow.environment",
     "MapFunction": "sage.dataflow.functions",
@@ -81,6 +83,7 @@ __all__ = [
     "JobStatus",
     "JoinFunction",
     "KafkaRecord",
+    "KafkaSink",
     "KeyByFunction",
     "LateRecordError",
     "LocalEnvironment",

@@ -42,12 +42,11 @@ class KafkaClient:
         self._timeout = options.timeout
         self._logger = logger
         self._fatal: Any = None
-        self._last: Any = None
         config = {**options.client_config(), "error_cb": self._on_error}
         try:
             self._consumer = self._kafka.Consumer(config, logger=logger)
         except (self._kafka.KafkaException, TypeError, ValueError) as error:
-            raise ConfigError(f"config of a Kafka source: {_reason(error)}") from None
+            raise ConfigError(f"config of a Kafka source: {reason_of(error)}") from None
 
     def partitions(self, topics: Iterable[str]) -> list[Place]:
         """Return the partitions of topics.
@@ -55,22 +54,8 @@ class KafkaClient:
         Raises:
             DataflowError: no broker answers, or there is no such topic.
         """
-        try:
-            # Of all topics: asked for one that is not there, a broker may create it.
-            known = self._consumer.list_topics(timeout=self._timeout).topics
-        except self._kafka.KafkaException as error:
-            self._consumer.poll(0)
-            reason = f"{_reason(error)}; {self._last.str()}" if self._last else _reason(error)
-            raise DataflowError(
-                f"no Kafka broker answers at {self._servers} within {self._timeout} s ({reason}); "
-                "check bootstrap_servers and that it runs"
-            ) from None
-        for topic in topics:
-            if topic not in known:
-                close = nearest(topic, known)
-                hint = f"did you mean {close!r}?" if close else "create it first"
-                raise DataflowError(f"there is no topic {topic!r} at {self._servers}; {hint}")
-        return [(topic, number) for topic in topics for number in sorted(known[topic].partitions)]
+        found = find_topics(self._consumer, topics, self._servers, self._timeout)
+        return [(topic, number) for topic in topics for number in sorted(found[topic].partitions)]
 
     def bounds(self, place: Place) -> tuple[int, int]:
         """Return the first offset that a partition holds, and the one after its last.
@@ -83,7 +68,7 @@ class KafkaClient:
                 self._kafka.TopicPartition(*place), timeout=self._timeout
             )
         except self._kafka.KafkaException as error:
-            raise DataflowError(f"{shown(place)}: {_reason(error)}") from None
+            raise DataflowError(f"{shown(place)}: {reason_of(error)}") from None
         return bounds
 
     def assign(self, offsets: Mapping[Place, int]) -> None:
@@ -127,11 +112,40 @@ class KafkaClient:
 
     def _on_error(self, error: Any) -> None:
         codes = self._kafka.KafkaError
-        self._last = error
         if error.fatal() or error.code() in (codes._AUTHENTICATION, codes._SSL):  # noqa: SLF001
             self._fatal = error
         elif error.code() == codes._ALL_BROKERS_DOWN:  # noqa: SLF001 - as above
             self._logger.warning("no Kafka broker answers at %s; trying on", self._servers)
+
+
+def find_topics(
+    client: Any, topics: Iterable[str], servers: str, timeout: float
+) -> Mapping[str, Any]:
+    """Return what the brokers say of topics.
+
+    Args:
+        client: a consumer or producer.
+        topics: their names.
+        servers: the brokers, for errors.
+        timeout: seconds to wait for an answer.
+
+    Raises:
+        DataflowError: no broker answers, or there is no such topic.
+    """
+    try:
+        # Of all topics: asked for one that is not there, a broker may create it.
+        known: Mapping[str, Any] = client.list_topics(timeout=timeout).topics
+    except load_client().KafkaException as error:
+        raise DataflowError(
+            f"no Kafka broker answers at {servers} within {timeout} s ({reason_of(error)}); check "
+            "bootstrap_servers and that it runs; the log says what it tried"
+        ) from None
+    for topic in topics:
+        if topic not in known:
+            close = nearest(topic, known)
+            hint = f"did you mean {close!r}?" if close else "create it first"
+            raise DataflowError(f"there is no topic {topic!r} at {servers}; {hint}")
+    return known
 
 
 def shown(place: Place) -> str:
@@ -148,7 +162,7 @@ def out_of_range(place: str, offset: int, bounds: tuple[int, int] | None = None)
     )
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """Return what the client says, without its codes."""
     first = error.args[0] if error.args else error
     return str(first.str()) if hasattr(first, "str") else str(first)
