@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from tests.kafka_broker import PARTITIONS, Broker
 
 from sage.dataflow import KafkaRecord, LocalEnvironment
 from sage.dataflow.context import RuntimeContext
@@ -18,39 +18,6 @@ from sage.dataflow.kafka.client import KafkaClient
 from sage.dataflow.kafka.options import KafkaOptions
 from sage.dataflow.kafka.source import KafkaSource
 from sage.errors import ConfigError, DataflowError, OperatorError, UnknownKeyError
-
-kafka = pytest.importorskip("confluent_kafka")
-
-PARTITIONS = 4  # of a topic that the broker makes by itself
-
-
-class Broker:
-    """Two brokers in this process, for as long as the producer that they belong to lives."""
-
-    _numbers = itertools.count()
-
-    def __init__(self) -> None:
-        self.producer = kafka.Producer(
-            {"bootstrap.servers": "none", "test.mock.num.brokers": 2, "linger.ms": 1},
-            logger=logging.getLogger("test.kafka"),
-        )
-        brokers = self.producer.list_topics(timeout=10).brokers.values()
-        self.servers = ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
-
-    def topic(self, *values: bytes | None, **extra: Any) -> str:
-        """Make a topic that holds values, one partition after the other."""
-        name = f"topic-{next(self._numbers)}"
-        self.write(name, *(values or ()), **extra)
-        return name
-
-    def write(self, topic: str, *values: bytes | None, **extra: Any) -> None:
-        for number, value in enumerate(values):
-            self.producer.produce(topic, value, partition=number % PARTITIONS, **extra)
-        assert self.producer.flush(10) == 0
-
-    def numbers(self, count: int) -> str:
-        """Make a topic that holds numbers."""
-        return self.topic(*(str(number).encode() for number in range(count)))
 
 
 @pytest.fixture(scope="module")

@@ -2,48 +2,31 @@
 
 from __future__ import annotations
 
-import itertools
-import logging
 import sys
 import threading
 from typing import Any
 
 import pytest
+from tests.kafka_broker import Broker
 
 from sage.dataflow import KafkaSink, LocalEnvironment
 from sage.errors import ConfigError, OperatorError
 
-kafka = pytest.importorskip("confluent_kafka")
 
-LOG = logging.getLogger("test.kafka")
-NUMBERS = itertools.count()
+def written(broker: Broker, topic: str) -> list[Any]:
+    """Return what a topic holds beside the record with which `empty_topic` made it."""
+    env = LocalEnvironment()
+    out: list[Any] = []
+    env.from_kafka_source(
+        broker.servers, topic, bounded=True, metadata=True, value_format="bytes"
+    ).filter(lambda record: record.value is not None).sink(out)
+    env.submit(autostop=True)
+    return out
 
 
-class Broker:
-    """A broker in this process, for as long as the producer that it belongs to lives."""
-
-    def __init__(self) -> None:
-        config = {"bootstrap.servers": "none", "test.mock.num.brokers": 1}
-        self._producer = kafka.Producer(config, logger=LOG)
-        brokers = self._producer.list_topics(timeout=10).brokers.values()
-        self.servers = [f"{broker.host}:{broker.port}" for broker in brokers]
-
-    def topic(self) -> str:
-        """Make a topic, which holds a record without a value."""
-        name = f"sink-{next(NUMBERS)}"
-        self._producer.produce(name, None, partition=0)
-        assert self._producer.flush(10) == 0
-        return name
-
-    def records(self, topic: str) -> list[Any]:
-        """Return what a topic holds beside that record."""
-        env = LocalEnvironment()
-        out: list[Any] = []
-        env.from_kafka_source(
-            self.servers, topic, bounded=True, metadata=True, value_format="bytes"
-        ).filter(lambda record: record.value is not None).sink(out)
-        env.submit(autostop=True)
-        return out
+def empty_topic(broker: Broker) -> str:
+    """Make a topic; for that the broker needs a record, which has no value."""
+    return broker.topic(None)
 
 
 @pytest.fixture(scope="module")
@@ -56,25 +39,25 @@ def test_every_record_is_there_when_the_job_has_ended(
     env: LocalEnvironment, broker: Broker, parallelism: int
 ) -> None:
     """Once each, whichever replica wrote it."""
-    topic = broker.topic()
+    topic = empty_topic(broker)
     records = env.from_collection({"n": number} for number in range(3000))
     records.map(dict, parallelism=parallelism).sink(
         KafkaSink, broker.servers, topic, parallelism=parallelism
     )
     result = env.submit(autostop=True)
     assert result.operator("KafkaSink").records_out == 3000
-    values = sorted(record.value for record in broker.records(topic))
+    values = sorted(record.value for record in written(broker, topic))
     assert values == sorted(b'{"n":%d}' % number for number in range(3000))
 
 
 def test_keys_decide_the_partition(env: LocalEnvironment, broker: Broker) -> None:
     """The records of a key keep their order."""
-    topic = broker.topic()
-    sink = KafkaSink(broker.servers[0], topic, key=lambda n: str(n % 7), name="out")
+    topic = empty_topic(broker)
+    sink = KafkaSink(broker.servers.split(","), topic, key=lambda n: str(n % 7), name="out")
     env.from_collection(range(700)).sink(sink)
     env.submit(autostop=True)
     by_key: dict[bytes, list[Any]] = {}
-    for record in broker.records(topic):
+    for record in written(broker, topic):
         by_key.setdefault(record.key, []).append(record)
     assert len(by_key) == 7
     for key, records in by_key.items():
@@ -85,11 +68,11 @@ def test_keys_decide_the_partition(env: LocalEnvironment, broker: Broker) -> Non
 @pytest.mark.parametrize(("format_", "record"), [("text", "é"), ("bytes", b"\xff"), ("json", "é")])
 def test_formats(env: LocalEnvironment, broker: Broker, format_: str, record: Any) -> None:
     """A record is written as it is said to be."""
-    topic = broker.topic()
+    topic = empty_topic(broker)
     env.from_collection([record]).sink(KafkaSink, broker.servers, topic, value_format=format_)
     env.submit(autostop=True)
-    written = {"text": "é".encode(), "bytes": b"\xff", "json": '"é"'.encode()}
-    assert [found.value for found in broker.records(topic)] == [written[format_]]
+    values = {"text": "é".encode(), "bytes": b"\xff", "json": '"é"'.encode()}
+    assert [found.value for found in written(broker, topic)] == [values[format_]]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +88,7 @@ def test_records_that_cannot_be_written(
     env: LocalEnvironment, broker: Broker, format_: str, record: Any, message: str
 ) -> None:
     """They are errors of the record, to which on_error applies."""
-    topic = broker.topic()
+    topic = empty_topic(broker)
     good = {"text": "a", "bytes": b"a", "json": "a"}[format_]
     env.from_collection([good, record, good]).sink(
         KafkaSink, broker.servers, topic, value_format=format_, on_error="dead_letter"
@@ -113,26 +96,26 @@ def test_records_that_cannot_be_written(
     result = env.submit(autostop=True)
     (letter,) = result.dead_letters
     assert message in str(letter.error)
-    assert len(broker.records(topic)) == 2
+    assert len(written(broker, topic)) == 2
 
 
 def test_backpressure(env: LocalEnvironment, broker: Broker) -> None:
     """When too many records are on their way, the sink waits; none is lost."""
-    topic = broker.topic()
+    topic = empty_topic(broker)
     config = {"queue.buffering.max.messages": 10}
     env.from_collection(range(500)).sink(KafkaSink, broker.servers, topic, config=config)
     env.submit(autostop=True)
-    assert len(broker.records(topic)) == 500
+    assert len(written(broker, topic)) == 500
 
 
 def test_records_that_are_not_delivered(env: LocalEnvironment) -> None:
     """The job fails, and says how many; with on_error too."""
     broker = Broker()
-    topic = broker.topic()
+    topic = empty_topic(broker)
 
     def stop_it(record: int) -> int:
         if record == 5:
-            del broker._producer
+            del broker.producer
         return record
 
     env.from_collection(range(10)).map(stop_it).sink(
