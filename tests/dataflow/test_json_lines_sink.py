@@ -306,11 +306,11 @@ def test_a_record_that_is_refused_while_the_disk_is_full(
     sink = open_sink(tmp_path / "out.jsonl")
     text = "x" * BUFFER
     sink.execute(text)
-    written = sink._files[-1].write
-    monkeypatch.setattr(sink._files[-1], "write", _no_space)
+    written = sink._file.write
+    monkeypatch.setattr(sink._file, "write", _no_space)
     with pytest.raises(DataflowError, match="No space"):
         sink.execute("refused")
-    monkeypatch.setattr(sink._files[-1], "write", written)
+    monkeypatch.setattr(sink._file, "write", written)
     sink.execute("taken")
     sink.flush()
     assert lines(tmp_path / "out.jsonl") == [text, "taken"]
@@ -351,6 +351,21 @@ def test_each_record_is_there_once_after_a_restart(
         again.execute(record)
     again.flush()
     assert lines(path) == first + before + lost + after
+
+
+def test_replicas_that_had_ended_keep_their_files(tmp_path: Path) -> None:
+    """They are not among the states, and no new replica writes over what they wrote."""
+    sinks = [open_sink(tmp_path / "out.jsonl", index, 2) for index in range(2)]
+    for record, sink in enumerate(sinks):
+        sink.execute(record)
+    sinks[1].flush()
+    (state,) = JsonLinesSink.redistribute([sinks[0].snapshot()], 1)
+    sinks[0].close()
+    again = open_sink(tmp_path / "out.jsonl")
+    again.restore(state)
+    again.execute(2)
+    again.flush()
+    assert sorted(record for path in tmp_path.iterdir() for record in lines(path)) == [0, 1, 2]
 
 
 def test_going_back_from_a_file_that_is_whole(tmp_path: Path) -> None:

@@ -219,6 +219,12 @@ def test_parallelism_can_change(
     assert sorted(out) == list(range(40))
 
 
+def test_parallelism_cannot_change_when_replicas_had_ended() -> None:
+    """Their offsets are not kept, and to read their partitions again would be silent."""
+    with pytest.raises(DataflowError, match="go on with their number, parallelism=2"):
+        KafkaSource.redistribute([{"t": {0: 1}}, None], 1)
+
+
 def test_a_partition_without_an_offset_is_read_from_its_beginning(
     broker: Broker, sources: Callable[..., KafkaSource]
 ) -> None:

@@ -57,7 +57,9 @@ def test_a_folder(env: LocalEnvironment) -> None:
         "out", format="parquet", parallelism=2
     )
     env.submit(autostop=True)
-    assert {path.name for path in Path("out").iterdir()} <= {f"part-{i}-0.parquet" for i in (0, 1)}
+    assert {path.name for path in Path("out").iterdir()} <= {
+        f"part-{i}-00000.parquet" for i in (0, 1)
+    }
     assert sorted(row["n"] for row in rows("out")) == list(range(9000))
 
 
@@ -65,14 +67,14 @@ def test_a_folder_by_its_name(env: LocalEnvironment) -> None:
     """A name that ends like a folder's is one; its parts of an earlier job are replaced."""
     Path("out.parquet").mkdir()
     Path("out.parquet/other.txt").write_text("mine")
-    for name in ("part-0-0.parquet", "part-0-7.parquet", "part-3-0.parquet.part"):
+    for name in ("part-0-00000.parquet", "part-0-7.parquet", "part-3-00000.parquet.part"):
         Path("out.parquet", name).write_text("old")
     env.from_collection(numbers(1)).sink("out.parquet/", format="parquet")
     env.submit(autostop=True)
     assert rows("out.parquet") == numbers(1)
     assert {path.name for path in Path("out.parquet").iterdir()} == {
         "other.txt",
-        "part-0-0.parquet",
+        "part-0-00000.parquet",
     }
 
 
@@ -175,7 +177,7 @@ def test_a_full_disk() -> None:
         timeout=50,
         check=True,
     )
-    assert "part-0-0.parquet.part cannot be written: File too large" in done.stdout
+    assert "part-0-00000.parquet.part cannot be written: File too large" in done.stdout
     assert done.stderr == ""
     assert list(Path().iterdir()) == []
 
@@ -256,6 +258,21 @@ def test_parallelism_can_change(
     assert sorted(row["n"] for row in rows(folder)) == list(range(taken))
 
 
+def test_replicas_that_had_ended_keep_their_parts(tmp_path: Path) -> None:
+    """They are not among the states, and no new replica deletes what they wrote."""
+    sinks = [open_sink(tmp_path / "out", index, 2) for index in range(2)]
+    for number, sink in enumerate(sinks):
+        sink.execute({"n": number})
+    sinks[1].flush()
+    states = ParquetSink.redistribute([sinks[0].snapshot()], 3)
+    for index, state in enumerate(states):
+        again = open_sink(tmp_path / "out", index, 3)
+        again.restore(state)
+        again.execute({"n": 2 + index})
+        again.flush()
+    assert sorted(row["n"] for row in rows(tmp_path / "out")) == [0, 1, 2, 3, 4]
+
+
 def test_types_stay_what_they_were(tmp_path: Path) -> None:
     """After a restart the columns are those of before, whatever comes first then."""
     path = tmp_path / "out.parquet"
@@ -297,9 +314,11 @@ def test_a_part_that_is_gone(tmp_path: Path) -> None:
     sink = open_sink(tmp_path / "out")
     sink.execute({"n": 1})
     state = sink.snapshot()
-    (tmp_path / "out" / "part-0-0.parquet").unlink()
+    (tmp_path / "out" / "part-0-00000.parquet").unlink()
     again = open_sink(tmp_path / "out")
-    with pytest.raises(DataflowError, match=r"part-0-0\.parquet is not there, which was written"):
+    with pytest.raises(
+        DataflowError, match=r"part-0-00000\.parquet is not there, which was written"
+    ):
         again.restore(state)
 
 

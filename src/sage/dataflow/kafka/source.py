@@ -12,6 +12,7 @@ from sage.dataflow.functions.edges import SourceFunction
 from sage.dataflow.kafka.client import KafkaClient, Place, out_of_range, shown
 from sage.dataflow.kafka.options import KafkaOptions, Start
 from sage.dataflow.kafka.record import DECODE_ERRORS, DECODERS, decoding_failed, described
+from sage.errors import DataflowError
 
 POLL_RECORDS = 1024
 
@@ -95,11 +96,20 @@ class KafkaSource(SourceFunction):
         self._sought = offset
 
     @staticmethod
-    def redistribute(states: Sequence[KafkaOffsets], parallelism: int) -> list[KafkaOffsets]:
-        """Give every replica all offsets, of which each takes those of its partitions."""
+    def redistribute(states: Sequence[KafkaOffsets | None], parallelism: int) -> list[KafkaOffsets]:
+        """Give every replica all offsets, of which each takes those of its partitions.
+
+        Raises:
+            DataflowError: a replica of a bounded source had ended, whose offsets are not kept.
+        """
+        if any(state is None for state in states):
+            raise DataflowError(
+                "some replicas of the Kafka source had read their partitions to the end when the "
+                f"checkpoint was taken; go on with their number, parallelism={len(states)}"
+            )
         merged: KafkaOffsets = {}
         for state in states:
-            for topic, offsets in state.items():
+            for topic, offsets in (state or {}).items():
                 merged.setdefault(topic, {}).update(offsets)
         return [merged] * parallelism
 

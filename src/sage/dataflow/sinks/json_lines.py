@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,23 @@ LINGER = 1.0
 ALONE = -1
 
 
+@dataclass(frozen=True, slots=True)
+class LinesState:
+    """What was written at a snapshot.
+
+    Attributes:
+        number: of the replica's file.
+        size: of the file in bytes; None before it was begun.
+        next: number of the first file that no replica has.
+        others: files of replicas that are no more: their sizes by their numbers.
+    """
+
+    number: int
+    size: int | None
+    next: int
+    others: Mapping[int, int] = field(default_factory=dict)
+
+
 class JsonLinesSink(SinkFunction, Timed, Bound):
     """Writes records to a file, or to one for each replica, each with its number in the name.
 
@@ -39,22 +57,24 @@ class JsonLinesSink(SinkFunction, Timed, Bound):
         self._buffer = bytearray()
         self._clock: Callable[[], float] = time.perf_counter
         self._number = ALONE
-        # By number: this replica's file, and those of replicas that a checkpoint had and that are
-        # no more.
-        self._files: dict[int, OutputFile] = {}
+        self._next = 0
+        self._file = self._numbered(self._number)
 
     def bind(self, services: JobServices, meter: Meter) -> None:  # noqa: ARG002 - counts nothing
         """Go by the job's clock."""
         self._clock = services.clock
 
     def open(self, context: RuntimeContext) -> None:
-        """Open the file.
+        """Make the folder of the file.
 
         Raises:
             DataflowError: it cannot be written.
         """
-        self._number = context.index if context.parallelism > 1 else ALONE
-        self._file(self._number)
+        alone = context.parallelism == 1
+        self._next = 0 if alone else context.parallelism
+        self._number = ALONE if alone else context.index
+        self._file = self._numbered(self._number)
+        self._file.prepare()
 
     def execute(self, data: Any) -> None:
         """Take one record.
@@ -83,59 +103,66 @@ class JsonLinesSink(SinkFunction, Timed, Bound):
         return []
 
     def flush(self) -> None:
-        """Write the rest: the files are whole."""
+        """Write the rest: the file is whole."""
         self._write()
-        for file in self._files.values():
-            file.commit()
-        self._files.clear()
+        self._file.commit()
 
-    def snapshot(self) -> dict[int, int]:
-        """Put what was taken on the disk, and return each file's size in bytes by its number."""
+    def snapshot(self) -> LinesState:
+        """Put what was taken on the disk, and return how much there is."""
         self._write()
-        return {number: file.sync() for number, file in self._files.items()}
+        return LinesState(self._number, self._file.sync(), self._next)
 
-    def restore(self, state: dict[int, int]) -> None:
+    def restore(self, state: LinesState) -> None:
         """Cut off what was written after a snapshot.
 
         Raises:
             DataflowError: a file is not what it was at the snapshot.
         """
-        for number, size in state.items():
-            self._file(number).restore(size)
+        self._next = state.next
+        self._file = self._numbered(state.number)
+        self._number = state.number
+        if state.size is not None:
+            self._file.restore(state.size)
+        for number, size in state.others.items():
+            other = self._numbered(number)
+            try:
+                other.restore(size)
+                other.commit()
+            finally:
+                other.close()
 
     @staticmethod
-    def redistribute(states: Sequence[dict[int, int]], parallelism: int) -> list[dict[int, int]]:
-        """Give each replica its own file, and divide those of replicas that are no more."""
-        sizes = {number: size for state in states for number, size in state.items()}
+    def redistribute(states: Sequence[LinesState], parallelism: int) -> list[LinesState]:
+        """Give each replica a new file, and divide those that there were: they are whole now.
+
+        A new one, since the files of replicas that had ended are not among the states.
+        """
+        first = max(state.next for state in states)
         return [
-            {
-                number: size
-                for number, size in sizes.items()
-                if max(number, 0) % parallelism == index
-            }
+            LinesState(
+                first + index,
+                None,
+                first + parallelism,
+                {state.number: state.size or 0 for state in states[index::parallelism]},
+            )
             for index in range(parallelism)
         ]
 
     def close(self) -> None:
-        """Write what can be written, and close the files."""
+        """Write what can be written, and close the file."""
         try:
-            if self._buffer and self._files:
-                self._write()
+            self._write()
         finally:
-            for file in self._files.values():
-                file.close()
+            self._file.close()
 
     def _write(self) -> None:
         self.due = None
         if self._buffer:
-            self._files[self._number].write(self._buffer)
+            self._file.write(self._buffer)
 
-    def _file(self, number: int) -> OutputFile:
-        if number not in self._files:
-            name = self._path.name if number == ALONE else numbered(self._path, number)
-            self._files[number] = OutputFile(self._path.with_name(name), append=self._append)
-            self._files[number].open()
-        return self._files[number]
+    def _numbered(self, number: int) -> OutputFile:
+        name = self._path.name if number == ALONE else numbered(self._path, number)
+        return OutputFile(self._path.with_name(name), append=self._append)
 
 
 def numbered(path: Path, number: int) -> str:

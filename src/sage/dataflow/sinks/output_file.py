@@ -29,19 +29,22 @@ class OutputFile:
         self._file: IO[bytes] | None = None
         self._begun = False
 
-    def open(self) -> None:
-        """Open the file, and leave what it holds as it is.
+    def prepare(self) -> None:
+        """Make the folder. The file itself is made by the first of the other methods.
 
         Raises:
-            DataflowError: it cannot be written.
+            DataflowError: the file cannot be written.
         """
+        folder = self._path.parent
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            if self._path.is_dir():
-                raise IsADirectoryError(None, "it is a folder")
-            self._file = self._opened()
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise writing_failed(self._written_at, error) from error
+        for path in (self._path, self._written_at):
+            if path.is_dir():
+                raise DataflowError(f"{path} cannot be written: it is a folder")
+        if not os.access(folder, os.W_OK):
+            raise DataflowError(f"{self._written_at} cannot be written: no permission")
 
     def write(self, data: bytearray) -> None:
         """Write data and take from it what was written.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,22 @@ class ParquetState:
     """What was written at a snapshot.
 
     Attributes:
-        parts: by replica, how many parts.
-        rows: in the parts of the replica that took it.
+        number: in the names of the replica's parts.
+        parts: how many there are.
+        rows: in these parts.
+        next: the first number that no replica has.
         schema: of all parts; None before the first.
+        unused: the first number that no replica had; what has it or a later one came later.
+        others: of replicas that are no more: how many parts by their numbers.
     """
 
-    parts: dict[int, int] = field(default_factory=dict)
-    rows: int = 0
+    number: int
+    parts: int
+    rows: int
+    next: int
     schema: Any = None
+    unused: int | None = None
+    others: Mapping[int, int] = field(default_factory=dict)
 
 
 class ParquetSink(SinkFunction):
@@ -64,9 +72,9 @@ class ParquetSink(SinkFunction):
         self._batches = RowBatches(schema)
         self._index = 0
         self._parallelism = 1
+        self._number = 0
+        self._next = 1
         self._parts = 0
-        # By replica that a checkpoint had and that is no more: how many parts.
-        self._others: dict[int, int] = {}
         self._rows = 0
         self._part: ParquetPart | None = None
         self._begun = False
@@ -78,6 +86,7 @@ class ParquetSink(SinkFunction):
             DataflowError: it cannot be made.
         """
         self._index, self._parallelism = context.index, context.parallelism
+        self._number, self._next = context.index, context.parallelism
         try:
             self._parts_folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -96,15 +105,14 @@ class ParquetSink(SinkFunction):
         """Write the rest; a single file gets its name."""
         self._end_part()
         if not self._folder:
-            names = [self._part_path(number) for number in range(self._parts)]
+            names = [self._part_path(part) for part in range(self._parts)]
             merge(names, self._path, self._batches.schema)
             self._parts_folder.rmdir()
 
     def snapshot(self) -> ParquetState:
         """End the part, and return how many there are."""
         self._end_part()
-        parts = {**self._others, self._index: self._parts}
-        return ParquetState(parts, self._rows, self._batches.schema)
+        return ParquetState(self._number, self._parts, self._rows, self._next, self._batches.schema)
 
     def restore(self, state: ParquetState) -> None:
         """Delete the parts that came after a snapshot.
@@ -112,33 +120,44 @@ class ParquetSink(SinkFunction):
         Raises:
             DataflowError: a part of before it is not there.
         """
-        self._others = dict(state.parts)
-        self._parts = self._others.pop(self._index, 0)
+        self._number, self._parts, self._next = state.number, state.parts, state.next
         self._rows = state.rows
         self._batches = RowBatches(state.schema or self._batches.schema)
-        expected = [self._part_path(number) for number in range(self._parts)]
-        missing = [path for path in expected if not path.exists()]
+        kept = {**state.others, self._number: self._parts}
+        missing = [
+            path
+            for number, parts in kept.items()
+            for path in (self._part_path(part, number) for part in range(parts))
+            if not path.exists()
+        ]
         if missing and not self._folder and self._path.exists():
             # It was one file already when that moment is gone back to.
             rebuild(self._path, state.rows, self._part_path(0))
-            self._parts = 1
+            self._parts = kept[self._number] = 1
         elif missing:
             raise DataflowError(
                 f"{missing[0]} is not there, which was written before the checkpoint; start "
                 "without resume="
             )
-        self._begin({**self._others, self._index: self._parts})
+        self._begin(kept, state.next if state.unused is None else state.unused)
 
     @staticmethod
     def redistribute(states: Sequence[ParquetState], parallelism: int) -> list[ParquetState]:
-        """Divide the parts of replicas that are no more among those that are."""
-        parts = {index: count for state in states for index, count in state.parts.items()}
+        """Give each replica a new number, and divide the parts of those that there were.
+
+        A new one, since the parts of replicas that had ended are not among the states.
+        """
+        first = max(state.next for state in states)
         schema = next((state.schema for state in states if state.schema is not None), None)
         return [
             ParquetState(
-                {number: count for number, count in parts.items() if number % parallelism == index},
-                sum(state.rows for state in states) if parallelism == 1 else 0,
+                first + index,
+                0,
+                0,
+                first + parallelism,
                 schema,
+                first,
+                {state.number: state.parts for state in states[index::parallelism]},
             )
             for index in range(parallelism)
         ]
@@ -163,7 +182,7 @@ class ParquetSink(SinkFunction):
             self._parts += 1
 
     def _write(self) -> None:
-        self._begin({})
+        self._begin({}, 0)
         batch = self._batches.take()
         if batch is None:
             return
@@ -173,18 +192,20 @@ class ParquetSink(SinkFunction):
             )
         self._part.write(batch)
 
-    def _begin(self, kept: dict[int, int]) -> None:
+    def _begin(self, kept: Mapping[int, int], unused: int) -> None:
         """Delete what lies in the folder from later, or from another job; at the first call only.
 
         Args:
-            kept: by replica, how many parts are kept.
+            kept: how many parts are kept, by number.
+            unused: the first number of which none is kept; replicas divide these.
         """
         if self._begun:
             return
-        for path, replica, number, partial in self._found():
-            if replica % self._parallelism == self._index and (
-                partial or number >= kept.get(replica, 0)
-            ):
+        for path, number, part, partial in self._found():
+            mine = number in kept or (
+                number >= unused and (number - unused) % self._parallelism == self._index
+            )
+            if mine and (partial or part >= kept.get(number, 0)):
                 path.unlink()
         self._begun = True
 
@@ -194,8 +215,9 @@ class ParquetSink(SinkFunction):
             if match is not None:
                 yield path, int(match[1]), int(match[2]), match[3] is not None
 
-    def _part_path(self, number: int) -> Path:
-        return self._parts_folder / f"part-{self._index}-{number}.parquet"
+    def _part_path(self, part: int, number: int | None = None) -> Path:
+        number = self._number if number is None else number
+        return self._parts_folder / f"part-{number}-{part:05}.parquet"
 
 
 def _schema_type() -> type:
