@@ -355,17 +355,18 @@ def test_each_record_is_there_once_after_a_restart(
 
 def test_replicas_that_had_ended_keep_their_files(tmp_path: Path) -> None:
     """They are not among the states, and no new replica writes over what they wrote."""
-    sinks = [open_sink(tmp_path / "out.jsonl", index, 2) for index in range(2)]
+    folder = tmp_path / "out"
+    sinks = [open_sink(folder / "out.jsonl", index, 2) for index in range(2)]
     for record, sink in enumerate(sinks):
         sink.execute(record)
     sinks[1].flush()
     (state,) = JsonLinesSink.redistribute([sinks[0].snapshot()], 1)
     sinks[0].close()
-    again = open_sink(tmp_path / "out.jsonl")
+    again = open_sink(folder / "out.jsonl")
     again.restore(state)
     again.execute(2)
     again.flush()
-    assert sorted(record for path in tmp_path.iterdir() for record in lines(path)) == [0, 1, 2]
+    assert sorted(record for path in folder.iterdir() for record in lines(path)) == [0, 1, 2]
 
 
 def test_going_back_from_a_file_that_is_whole(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def plain(value: Any) -> Any:
     """Return what JSON can say of a value that msgspec does not know: numpy's, or a tensor.
 
     Raises:
-        TypeError: nothing.
+        TypeError: it is neither.
     """
     tolist = getattr(value, "tolist", None)
     if callable(tolist):
