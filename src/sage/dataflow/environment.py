@@ -74,8 +74,8 @@ class LocalEnvironment:
         one that does makes it, and every operator and replica of the job in that process gets the
         same instance, so its methods must bear calls from several threads. Each worker process
         makes its own. If it has ``open()`` and ``close()``, they are called once: the one when it
-        has been made, the other when the job has ended or begins again after a failure, the last one
-        made being closed first.
+        has been made, the other when the job has ended or begins again after a failure. The last
+        made is closed first.
 
         Args:
             name: of the service.
