@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         SourceFunction,
     )
     from sage.dataflow.job import JobHandle
+    from sage.dataflow.needs import Resources
     from sage.dataflow.result import JobResult, JobStatus, OperatorReport
     from sage.dataflow.retry import RetryPolicy
     from sage.dataflow.stream import Stream
@@ -54,6 +55,7 @@ _HOMES = {
     "MapFunction": "sage.dataflow.functions",
     "ProcessFunction": "sage.dataflow.functions",
     "OperatorReport": "sage.dataflow.result",
+    "Resources": "sage.dataflow.needs",
     "RetryPolicy": "sage.dataflow.retry",
     "RuntimeContext": "sage.dataflow.context",
     "SessionWindows": "sage.dataflow.windows",
@@ -84,6 +86,7 @@ __all__ = [
     "MapFunction",
     "OperatorReport",
     "ProcessFunction",
+    "Resources",
     "RetryPolicy",
     "RuntimeContext",
     "SessionWindows",

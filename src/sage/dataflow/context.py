@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from sage.dataflow.needs import Resources
 from sage.dataflow.state import KeyedState
 from sage.dataflow.timers import Timers
 
@@ -42,6 +43,7 @@ class RuntimeContext:
         metrics: counters of this replica.
         state: what this replica keeps by key, after ``keyby``.
         timers: of this replica, in ``process``; `timer` sets them.
+        resources: what was asked for this replica, and its GPUs.
     """
 
     name: str
@@ -50,6 +52,7 @@ class RuntimeContext:
     metrics: OperatorMetrics = field(default_factory=OperatorMetrics)
     state: KeyedState = field(default_factory=KeyedState)
     timers: Timers = field(default_factory=Timers)
+    resources: Resources = field(default_factory=Resources)
 
     @property
     def key(self) -> Any:
