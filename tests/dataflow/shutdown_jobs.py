@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -19,7 +20,8 @@ from typing import Any
 
 import psutil
 
-from sage import JobCancelledError, LocalEnvironment
+from sage import JobCancelledError, LocalEnvironment, OperatorError
+from sage.dataflow.checkpoint.store import CheckpointStore
 
 GRACE = float(sys.argv[2]) if len(sys.argv) > 2 else 20.0
 
@@ -70,8 +72,8 @@ def slowly(_: Any) -> None:
     time.sleep(0.02)
 
 
-def environment(workers: str = "thread") -> LocalEnvironment:
-    return LocalEnvironment("job", config={"workers": workers, "grace": GRACE})
+def environment(workers: str = "thread", **config: Any) -> LocalEnvironment:
+    return LocalEnvironment("job", config={"workers": workers, "grace": GRACE, **config})
 
 
 def batches(workers: str = "thread") -> LocalEnvironment:
@@ -106,7 +108,7 @@ def blocked_inline() -> LocalEnvironment:
 
 def blocked() -> LocalEnvironment:
     """A sink and a worker process that never return."""
-    env = environment()
+    env = environment(checkpoint={"dir": "checkpoints"})
     stream = env.from_source(endless)
     stream.map(double, name="again").sink(block, name="block")
     stream.map(sleep_for_good, workers="process").sink(print)
@@ -119,6 +121,45 @@ def behind() -> LocalEnvironment:
     say(ready=True)
     env.from_collection(range(100_000)).map(double, parallelism=2).sink(slowly)
     return env
+
+
+def saved() -> LocalEnvironment:
+    """Numbers with checkpoints, of which a sink writes each into a file."""
+    env = environment(checkpoint={"dir": "checkpoints"})
+    env.from_collection(range(2000)).batch(7).flatmap(list).sink(note)
+    return env
+
+
+def note(record: int) -> None:
+    with Path("noted").open("a") as file:
+        file.write(f"{record}\n")
+    if record == 100:
+        say(ready=True)
+    time.sleep(0.0005)
+
+
+def restarting(workers: str = "thread") -> LocalEnvironment:
+    """A job that waits a minute before its next attempt."""
+    env = environment(workers, restart={"strategy": "fixed_delay", "delay": 60.0})
+    logging.getLogger("sage.dataflow").addHandler(Ready())
+    env.from_collection([1]).map(fail).sink(print)
+    return env
+
+
+def restarting_inline() -> LocalEnvironment:
+    return restarting("inline")
+
+
+class Ready(logging.Handler):
+    """Says so when the job waits for its next attempt."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "starts again" in record.getMessage():
+            say(ready=True)
+
+
+def fail(record: int) -> int:
+    raise ValueError(record)
 
 
 def own_handler() -> LocalEnvironment:
@@ -145,12 +186,19 @@ def main() -> None:
     before = signal.getsignal(signal.SIGTERM)
     facts: dict[str, Any] = {}
     try:
-        result = env.submit().wait() if how == "handle" else env.submit(autostop=True)
+        if how == "handle":
+            result = env.submit().wait()
+        else:
+            result = env.submit(autostop=True, resume="latest" if how == "resumed" else None)
+    except OperatorError as error:
+        result = error.result
     except JobCancelledError as error:
         facts["cancelled"] = str(error)
         result = error.result
     except KeyboardInterrupt:
         result = env.last_job.result
+    if env.config.checkpoint is not None:
+        CheckpointStore(env.config.checkpoint.dir, 1).close()  # nobody holds the folder
     say(
         **facts,
         status=result.status,

@@ -47,7 +47,7 @@ class Program:
 @contextmanager
 def program(job: str, tmp_path: Path, *, grace: float = 20.0, **extra: str) -> Iterator[Program]:
     temporary = tmp_path / "temporary"
-    temporary.mkdir()
+    temporary.mkdir(exist_ok=True)
     process = subprocess.Popen(
         [sys.executable, str(SCRIPT), job, str(grace)],
         stdout=subprocess.PIPE,
@@ -149,6 +149,29 @@ def test_inline(grace: float, signals: int, tmp_path: Path) -> None:
         facts = running.end()
     assert facts["status"] == "cancelled"
     assert facts["cancelled"]
+
+
+def test_with_checkpoints(tmp_path: Path) -> None:
+    """A drained job has taken a last checkpoint, from which the next run goes on: each once."""
+    with program("saved", tmp_path) as running:
+        assert running.line() == {"ready": True}
+        running.process.terminate()
+        facts = running.end()
+    assert facts["status"] == "stopped"
+    assert 100 < len(Path("noted").read_text().splitlines()) < 2000
+    with program("saved:resumed", tmp_path) as running:
+        assert running.end()["status"] == "finished"
+    assert sorted(map(int, Path("noted").read_text().split())) == list(range(2000))
+
+
+@pytest.mark.parametrize("job", ["restarting", "restarting_inline"])
+def test_between_two_attempts(job: str, tmp_path: Path) -> None:
+    """A job that waits for its next attempt ends at once, failed as it was."""
+    with program(job, tmp_path) as running:
+        assert running.line() == {"ready": True}
+        running.process.terminate()
+        facts = running.end()
+    assert facts["status"] == "failed"
 
 
 def test_a_handler_of_ones_own(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ def spin(seconds: float) -> float:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
-            sum(range(100))
+            while time.monotonic() < end:
+                pass
         except Exception:  # noqa: BLE001 - what a user's code might do
             continue
     return seconds
