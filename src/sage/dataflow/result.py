@@ -16,7 +16,8 @@ class JobStatus(StrEnum):
     """How a job stands.
 
     A stopped one was told to end, by `JobHandle.stop` or SIGTERM, and has drained: all that its
-    sources had given was processed. A cancelled one has abandoned what was on its way.
+    sources had given was processed, or is in its last checkpoint. A cancelled one has abandoned
+    what was on its way.
     """
 
     RUNNING = "running"
