@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sage.dataflow.result import JobResult, JobStatus, OperatorReport
     from sage.dataflow.retry import RetryPolicy
     from sage.dataflow.stream import Stream
+    from sage.dataflow.timers import TimerFired
     from sage.dataflow.windows import (
         SessionWindows,
         SlidingWindows,
@@ -63,6 +64,7 @@ _HOMES = {
     "SlidingWindows": "sage.dataflow.windows",
     "SourceFunction": "sage.dataflow.functions",
     "Stream": "sage.dataflow.stream",
+    "TimerFired": "sage.dataflow.timers",
     "TumblingWindows": "sage.dataflow.windows",
     "WindowResult": "sage.dataflow.windows",
 }
@@ -94,6 +96,7 @@ __all__ = [
     "SlidingWindows",
     "SourceFunction",
     "Stream",
+    "TimerFired",
     "TumblingWindows",
     "WindowResult",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,6 +63,7 @@ class JobHandle:
         self._left_behind: tuple[str, ...] = ()
         self._shutdown = Shutdown(grace, clock)
         self._watchdog = Watchdog()
+        self._settling = threading.Lock()
         self._result: JobResult | None = None
         self._started = clock()
 
@@ -238,11 +240,18 @@ class JobHandle:
         return error
 
     def _settle(self) -> None:
-        error = self._runtime.error
-        closing = self._dead_letters.close()
-        error = error or closing
+        # Several threads may wait for the job.
+        with self._settling:
+            if self._result is None:
+                closing = self._dead_letters.close()
+                result = self._make_result(self._runtime.error or closing)
+                if isinstance(result.error, DataflowError):
+                    result.error.result = result
+                self._result = result
+
+    def _make_result(self, error: BaseException | None) -> JobResult:
         reports = self.metrics
-        self._result = JobResult(
+        return JobResult(
             name=self._name,
             status=self._status(error),
             operators=reports,
@@ -256,5 +265,3 @@ class JobHandle:
             checkpoints=self._history.checkpoints,
             failed_checkpoints=self._history.failed_checkpoints,
         )
-        if isinstance(error, DataflowError):
-            error.result = self._result

@@ -71,7 +71,8 @@ class JobResult:
         error: what it failed on, or None.
         dead_letters: the records that operators with ``on_error="dead_letter"`` gave up: the first
             10,000, or none when `LocalEnvironment.on_dead_letter` takes them.
-        dead_letter_count: how many there were in all.
+        dead_letter_count: how many there were in all; after a restart, records that are taken again
+            may be given up again.
         resumed_from: number of the checkpoint that it went on from when it was submitted; None when
             it began anew. The operators' counts go on from those of the checkpoint.
         restarts: how often it was started again after a failure.

@@ -439,6 +439,7 @@ def test_a_source_that_cannot_be_replayed_is_refused(tmp_path: Path) -> None:
     env.from_source(Live).sink(print)
     with pytest.raises(GraphError, match=r"'Live' cannot be read again .*offset\(\).*seek"):
         env.submit()
+
     class Bounded(BatchFunction):
         def execute(self) -> int:
             return 1
