@@ -24,17 +24,21 @@ line and exits with ``exit_code``.
     └── DataflowError               a pipeline cannot be built or did not finish    (exit 6)
         ├── GraphError              the graph is not one that can run
         ├── OperatorError           an operator raised; names it and the record
+        ├── OperatorTimeoutError    an operator's call took longer than its `timeout`
         ├── LateRecordError         a record came after all of its windows were given up
         ├── CheckpointError         a checkpoint cannot be written, read or resumed from
         │   ├── DamagedCheckpointError  its file is not as it was written
         │   └── GraphChangedError   it is of another graph; names each difference
         └── JobCancelledError       the job was cancelled before its input ended
+
+A `DataflowError` that ended a job has the job's `JobResult` as ``error.result``.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class SageError(Exception):
@@ -158,9 +162,15 @@ class RequestTimeoutError(InferenceError):
 
 
 class DataflowError(SageError):
-    """A pipeline cannot be built or did not finish."""
+    """A pipeline cannot be built or did not finish.
+
+    Attributes:
+        result: the `JobResult` of the job that it ended, with its counts and dead letters; None
+            while no job has ended with it.
+    """
 
     exit_code = 6
+    result: Any = None
 
 
 class GraphError(DataflowError):
@@ -183,6 +193,23 @@ class OperatorError(DataflowError):
             f"operator {operator!r} failed on record {shorten(record)}: "
             f"{type(cause).__name__}: {cause}"
         )
+
+
+class OperatorTimeoutError(DataflowError):
+    """A call of an operator took longer than its ``timeout``.
+
+    Args:
+        operator: the operator's name.
+        timeout: seconds that it had.
+    """
+
+    def __init__(self, operator: str, timeout: float) -> None:
+        self.operator = operator
+        self.timeout = timeout
+        super().__init__(f"operator {operator!r} took longer than its timeout of {timeout:g} s")
+
+    def __reduce__(self) -> tuple[type[OperatorTimeoutError], tuple[str, float]]:
+        return type(self), (self.operator, self.timeout)
 
 
 class LateRecordError(DataflowError):

@@ -85,7 +85,7 @@ def test_stop_drains() -> None:
     result = job.stop(drain=True)
     assert out == list(range(result.records_in))
     assert result.records_out == result.records_in
-    assert job.status is result.status is JobStatus.FINISHED
+    assert job.status is result.status is JobStatus.STOPPED
 
 
 def test_cancel_abandons_and_counts() -> None:
@@ -166,7 +166,7 @@ def test_wait_with_a_timeout() -> None:
     job = env.submit()
     with pytest.raises(TimeoutError, match="goes on"):
         job.wait(0.01)
-    assert job.stop().status is JobStatus.FINISHED
+    assert job.stop().status is JobStatus.STOPPED
 
 
 def test_inline_needs_autostop() -> None:

@@ -3,58 +3,152 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sage.dataflow import LocalEnvironment, RuntimeContext, SessionWindows, Stream
+from sage.dataflow import (
+    CoMapFunction,
+    JobResult,
+    LocalEnvironment,
+    RuntimeContext,
+    SessionWindows,
+    SlidingWindows,
+    Stream,
+    TumblingWindows,
+    WindowResult,
+)
+from sage.dataflow.graph import Kind
 
-Plain = Callable[[list[int]], list[int]]
+Records = list[int]
+
+# Records may come in any order: no window is to find one late.
+PATIENT = 10**9
+# Joins multiply; more records than these test nothing else.
+MOST = 2000
 
 
 @dataclass(frozen=True)
 class Step:
-    """An operator, as a stream has it and as a list does."""
+    """An operator of one stream, as the stream has it and as a list does.
+
+    ``dead`` are the records that it gives up, to the dead letters.
+    """
 
     name: str
     build: Callable[[Stream, int], Stream]
-    plain: Plain
+    plain: Callable[[Records], Records]
+    dead: Callable[[Records], Records] = lambda records: []
 
 
-async def _later(record: int) -> int:
+@dataclass(frozen=True)
+class Pair:
+    """An operator of two streams."""
+
+    name: str
+    build: Callable[[Stream, Stream, int], Stream]
+    plain: Callable[[Records, Records], Records]
+
+
+# Functions of the module: those that run in worker processes are sent there by name.
+
+
+def same(record: int) -> int:
+    return record
+
+
+def more(record: int) -> int:
+    return record + 1
+
+
+def not_by_three(record: int) -> bool:
+    return record % 3 != 0
+
+
+def twice(record: int) -> Records:
+    return [record, record + 1] if record % 2 else []
+
+
+async def later(record: int) -> int:
     await asyncio.sleep(0)
     return record * 2
 
 
-def _twice(record: int) -> list[int]:
-    return [record, record + 1] if record % 2 else []
+def unpack(records: Records) -> Records:
+    return records
 
 
-def _remind(record: int, context: RuntimeContext) -> None:
+def by_three(record: int) -> int:
+    return record % 3
+
+
+def add(left: int, right: int) -> int:
+    return left + right
+
+
+def values(result: WindowResult) -> Records:
+    return list(result.value)
+
+
+def value(result: WindowResult) -> int:
+    return int(result.value)
+
+
+def odd_or_even(record: int) -> str:
+    return "odd" if record % 2 else "even"
+
+
+def no_fives(record: int) -> int:
+    if record % 5 == 0:
+        raise ValueError(record)
+    return record
+
+
+def joined(left: int, right: int) -> int | None:
+    return left + right if (left + right) % 2 == 0 else None
+
+
+def joined_in_window(left: int, right: int) -> int:
+    return left * 2 + right
+
+
+class Sides(CoMapFunction):
+    def map1(self, data: int) -> int:
+        return data + 3
+
+    def map2(self, data: int) -> int | None:
+        return data * 2 if data % 2 else None
+
+
+def remind(record: int, context: RuntimeContext) -> None:
     context.state.list("seen").append(record)
     context.timer(record + 5)
 
 
-def _reminded(_: float, context: RuntimeContext) -> list[int]:
+def reminded(_: float, context: RuntimeContext) -> Records:
     seen = context.state.list("seen")
-    records = seen.get()
+    records: Records = seen.get()
     seen.clear()
     return records
 
 
-def _feedback(stream: Stream, parallelism: int) -> Stream:
+def feedback(stream: Stream, parallelism: int) -> Stream:
     back = stream.environment.from_future(stream.environment.free_name("back"))
-    halves = stream.union(back).map(lambda record: record // 2, parallelism=parallelism)
-    halves.filter(lambda record: record > 0).fill_future(back)
+    halves = stream.union(back).map(half, parallelism=parallelism, workers="thread")
+    halves.filter(bool, workers="thread").fill_future(back)
     return halves
 
 
-def _halves(records: list[int]) -> list[int]:
-    out: list[int] = []
+def half(record: int) -> int:
+    return record // 2
+
+
+def halves(records: Records) -> Records:
+    out: Records = []
     for record in records:
         left = record // 2
         out.append(left)
@@ -64,82 +158,196 @@ def _halves(records: list[int]) -> list[int]:
     return out
 
 
-def _by_three(record: int) -> int:
-    return record % 3
+def split(stream: Stream, parallelism: int) -> Stream:
+    parts = stream.split(odd_or_even, parallelism=parallelism)
+    return parts["odd"].map(more, parallelism=parallelism).union(parts["even"])
 
 
-STEPS = [
-    Step("map", lambda s, n: s.map(lambda r: r + 1, parallelism=n), lambda rs: [r + 1 for r in rs]),
+def windowed(windows: Any) -> Callable[[Stream, int], Stream]:
+    def build(stream: Stream, parallelism: int) -> Stream:
+        return (
+            stream.keyby(by_three)
+            .window(windows, timestamp=same, out_of_orderness=PATIENT)
+            .reduce(add, parallelism=parallelism)
+            .map(value)
+        )
+
+    return build
+
+
+def sums(size: int, slide: int) -> Callable[[Records], Records]:
+    """The plain sums by key and window."""
+
+    def plain(records: Records) -> Records:
+        totals: dict[tuple[int, int], int] = defaultdict(int)
+        for record in records:
+            for start in range(record // slide * slide, record - size, -slide):
+                totals[record % 3, start] += record
+        return list(totals.values())
+
+    return plain
+
+
+def join_in_windows(first: Stream, second: Stream, parallelism: int) -> Stream:
+    return (
+        first.connect(second)
+        .keyby(by_three, by_three)
+        .window(TumblingWindows(8), timestamp=same, out_of_orderness=PATIENT)
+        .join(joined_in_window, parallelism=parallelism)
+        .map(value)
+    )
+
+
+STEPS: list[Step | Pair] = [
+    Step("map", lambda s, n: s.map(more, parallelism=n), lambda rs: [r + 1 for r in rs]),
     Step(
         "filter",
-        lambda s, n: s.filter(lambda r: r % 3 != 0, parallelism=n),
+        lambda s, n: s.filter(not_by_three, parallelism=n),
         lambda rs: [r for r in rs if r % 3 != 0],
     ),
     Step(
         "flatmap",
-        lambda s, n: s.flatmap(_twice, parallelism=n),
-        lambda rs: [each for r in rs for each in _twice(r)],
+        lambda s, n: s.flatmap(twice, parallelism=n),
+        lambda rs: [each for r in rs for each in twice(r)],
     ),
     Step(
-        "async",
-        lambda s, n: s.map(_later, parallelism=n, ordered=n != 2, concurrency=3),
+        "async, ordered",
+        lambda s, n: s.map(later, parallelism=n, concurrency=3),
         lambda rs: [r * 2 for r in rs],
     ),
-    Step("batch", lambda s, n: s.batch(3).flatmap(lambda rs: rs, parallelism=n), lambda rs: rs),
+    Step(
+        "async, as they come",
+        lambda s, n: s.map(later, parallelism=n, ordered=False, concurrency=3),
+        lambda rs: [r * 2 for r in rs],
+    ),
+    Step("batch", lambda s, n: s.batch(3).flatmap(unpack, parallelism=n), lambda rs: rs),
     Step(
         "reduce",
-        lambda s, n: s.keyby(_by_three).reduce(lambda a, b: a + b, emit="end", parallelism=n),
+        lambda s, n: s.keyby(by_three).reduce(add, emit="end", parallelism=n),
         lambda rs: [sum(r for r in rs if r % 3 == key) for key in {r % 3 for r in rs}],
     ),
     Step(
-        "window",
+        "session",
         lambda s, n: (
-            s.keyby(_by_three)
-            .window(SessionWindows(7), timestamp=lambda r: r, out_of_orderness=10**9)
+            s.keyby(by_three)
+            .window(SessionWindows(7), timestamp=same, out_of_orderness=PATIENT)
             .list(parallelism=n)
-            .flatmap(lambda result: result.value)
+            .flatmap(values)
         ),
         lambda rs: rs,
     ),
-    Step(
-        "event time",
-        lambda s, n: s.event_time(lambda r: r, 3, parallelism=n),
-        lambda rs: rs,
-    ),
+    Step("tumbling", windowed(TumblingWindows(4)), sums(4, 4)),
+    Step("sliding", windowed(SlidingWindows(6, 3)), sums(6, 3)),
+    Step("event time", lambda s, n: s.event_time(same, 3, parallelism=n), lambda rs: rs),
     Step(
         "process",
-        lambda s, n: s.keyby(_by_three).process(
-            _remind,
-            on_timer=_reminded,
-            timestamp=lambda r: r,
-            out_of_orderness=2,
-            parallelism=n,
+        lambda s, n: s.keyby(by_three).process(
+            remind, on_timer=reminded, timestamp=same, out_of_orderness=2, parallelism=n
         ),
         lambda rs: rs,
     ),
-    Step("feedback", _feedback, _halves),
+    Step("feedback", feedback, halves),
+    Step("split", split, lambda rs: [r + r % 2 for r in rs]),
+    Step(
+        "skip",
+        lambda s, n: s.map(no_fives, parallelism=n, on_error="skip"),
+        lambda rs: [r for r in rs if r % 5],
+    ),
+    Step(
+        "dead letters",
+        lambda s, n: s.map(no_fives, parallelism=n, on_error="dead_letter"),
+        lambda rs: [r for r in rs if r % 5],
+        lambda rs: [r for r in rs if r % 5 == 0],
+    ),
+    Pair("union", lambda a, b, n: a.union(b), lambda a, b: a + b),
+    Pair(
+        "comap",
+        lambda a, b, n: a.connect(b).comap(Sides, parallelism=n),
+        lambda a, b: [r + 3 for r in a] + [r * 2 for r in b if r % 2],
+    ),
+    Pair(
+        "join",
+        lambda a, b, n: a.connect(b).keyby(by_three, by_three).join(joined, parallelism=n),
+        lambda a, b: [x + y for x in a for y in b if x % 3 == y % 3 and (x + y) % 2 == 0],
+    ),
+    Pair(
+        "windowed join",
+        join_in_windows,
+        lambda a, b: [x * 2 + y for x in a for y in b if x % 3 == y % 3 and x // 8 == y // 8],
+    ),
 ]
 
+Program = list[tuple[Step | Pair, int, int, int]]
 
-@st.composite
-def programs(draw: st.DrawFn) -> list[tuple[Any, ...]]:
-    """Each step reads streams made before it: (step, stream, parallelism) or a union of two."""
-    program: list[tuple[Any, ...]] = []
-    for made in range(2, 2 + draw(st.integers(1, 6))):
-        read = draw(st.integers(0, made - 1))
-        other = draw(st.integers(0, made - 1))
-        step = draw(st.sampled_from([*STEPS, None]))
-        if step is None and read != other:
-            program.append((None, read, other))
+
+def programs(longest: int, parallelism: int) -> st.SearchStrategy[Program]:
+    """Each step reads streams made before it: (step, stream, other stream, parallelism)."""
+
+    @st.composite
+    def program(draw: st.DrawFn) -> Program:
+        return [
+            (
+                draw(st.sampled_from(STEPS)),
+                draw(st.integers(0, made - 1)),
+                draw(st.integers(0, made - 1)),
+                draw(st.integers(1, parallelism)),
+            )
+            for made in range(2, 2 + draw(st.integers(1, longest)))
+        ]
+
+    return program()
+
+
+INPUT = st.lists(st.integers(0, 60), max_size=12)
+
+
+def check(program: Program, first: Records, second: Records, config: dict[str, Any]) -> None:
+    """Run a program and compare: the records of every stream, dead letters, and all counts."""
+    env = LocalEnvironment(config=config)
+    streams = [env.from_collection(first), env.from_source(iter(second))]
+    plain = [first, second]
+    dead: Counter[int] = Counter()
+    for step, read, other, parallelism in program:
+        # A copy of each, since a stream may be read twice over, by a union with itself too.
+        inputs = [streams[number].map(same, workers="thread") for number in (read, other)]
+        if isinstance(step, Pair):
+            streams.append(step.build(inputs[0], inputs[1], parallelism))
+            plain.append(step.plain(plain[read], plain[other]))
         else:
-            program.append((step or STEPS[0], read, draw(st.integers(1, 3))))
-    return program
+            inputs[1].sink(same)
+            streams.append(step.build(inputs[0], parallelism))
+            plain.append(step.plain(plain[read]))
+            dead.update(step.dead(plain[read]))
+        assume(len(plain[-1]) <= MOST)
+    outputs: list[Records] = []
+    for stream in streams:
+        outputs.append([])
+        stream.sink(outputs[-1].append)
+    result = env.submit(autostop=True)
+    assert [Counter(output) for output in outputs] == [Counter(records) for records in plain]
+    assert Counter(letter.record for letter in result.dead_letters) == dead
+    assert result.dead_letter_count == dead.total()
+    check_counts(env, result)
+
+
+def check_counts(env: LocalEnvironment, result: JobResult) -> None:
+    """What an operator takes is what its inputs emitted; what it takes has come to some end."""
+    reports = {node.id: result.operator(node.name) for node in env._graph.nodes}
+    for node in env._graph.nodes:
+        report = reports[node.id]
+        if node.inputs:
+            given_ = sum(reports[number].records_out for number in node.inputs)
+            assert report.records_in == given_, node.name
+        if node.kind not in (Kind.SOURCE, Kind.FLATMAP):
+            ended = report.records_out + report.dropped + report.failed
+            assert report.records_in == ended, node.name
+    assert result.abandoned == 0
 
 
 @given(
-    program=programs(),
-    first=st.lists(st.integers(0, 60), max_size=12),
-    second=st.lists(st.integers(0, 60), max_size=12),
+    program=programs(6, 3),
+    first=INPUT,
+    second=INPUT,
     config=st.sampled_from(
         [
             {"workers": "inline"},
@@ -150,26 +358,14 @@ def programs(draw: st.DrawFn) -> list[tuple[Any, ...]]:
 )
 @settings(max_examples=120, deadline=None)
 def test_the_same_multiset(
-    program: list[tuple[Any, ...]], first: list[int], second: list[int], config: dict[str, Any]
+    program: Program, first: Records, second: Records, config: dict[str, Any]
 ) -> None:
-    """Whatever is put together: the records that come out, and the counts."""
-    env = LocalEnvironment(config=config)
-    streams = [env.from_collection(first), env.from_source(iter(second))]
-    plain = [first, second]
-    outputs: list[list[int]] = []
-    for step, read, number in program:
-        if step is None:
-            # A stream that is read twice over would be refused: each side is a copy.
-            sides = [streams[index].map(lambda record: record) for index in (read, number)]
-            streams.append(sides[0].union(sides[1]))
-            plain.append(plain[read] + plain[number])
-        else:
-            streams.append(step.build(streams[read].map(lambda record: record), number))
-            plain.append(step.plain(plain[read]))
-    for stream in streams:
-        outputs.append([])
-        stream.sink(outputs[-1].append)
-    result = env.submit(autostop=True)
-    assert [Counter(output) for output in outputs] == [Counter(records) for records in plain]
-    assert result.abandoned == 0
-    assert result.failed == 0
+    """Whatever is put together: the records that come out, the dead letters, and the counts."""
+    check(program, first, second, config)
+
+
+@given(program=programs(2, 2), first=INPUT, second=INPUT)
+@settings(max_examples=6, deadline=None)
+def test_the_same_in_processes(program: Program, first: Records, second: Records) -> None:
+    """The same with worker processes, for a few."""
+    check(program, first, second, {"workers": "process", "batch_size": 4})

@@ -7,6 +7,7 @@ both, so an empty variable in the environment leaves the one in `.env` standing.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,8 @@ from sage.config.dotenv import find_dotenv, read_dotenv
 from sage.errors import ConfigError, nearest
 
 logger = logging.getLogger("sage.config")
+
+CUDA_VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
 
 _warned: set[str] = set()
 
@@ -219,6 +222,23 @@ def export(variable: str, value: str) -> None:
     """Set a variable for libraries that read the environment themselves, unless it has a value."""
     if not os.environ.get(variable, "").strip():
         os.environ[variable] = value
+
+
+def visible_devices() -> tuple[str, ...] | None:
+    """Return the GPUs that ``CUDA_VISIBLE_DEVICES`` names, or None when it is not set.
+
+    As for CUDA, a negative number ends the list.
+    """
+    text = os.environ.get(CUDA_VISIBLE_DEVICES)
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    return tuple(itertools.takewhile(lambda name: bool(name) and not name.startswith("-"), names))
+
+
+def set_visible_devices(text: str) -> None:
+    """Set ``CUDA_VISIBLE_DEVICES`` for libraries that this process has not loaded yet."""
+    os.environ[CUDA_VISIBLE_DEVICES] = text
 
 
 def _dotenv_here() -> Path | None:

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from sage.dataflow.job import JobHandle
     from sage.dataflow.kafka.record import KafkaRecord
     from sage.dataflow.kafka.sink import KafkaSink
+    from sage.dataflow.needs import Resources
     from sage.dataflow.result import JobResult, JobStatus, OperatorReport
     from sage.dataflow.retry import RetryPolicy
     from sage.dataflow.stream import Stream
+    from sage.dataflow.timers import TimerFired
     from sage.dataflow.windows import (
         SessionWindows,
         SlidingWindows,
@@ -58,6 +60,7 @@ _HOMES = {
     "MapFunction": "sage.dataflow.functions",
     "ProcessFunction": "sage.dataflow.functions",
     "OperatorReport": "sage.dataflow.result",
+    "Resources": "sage.dataflow.needs",
     "RetryPolicy": "sage.dataflow.retry",
     "RuntimeContext": "sage.dataflow.context",
     "SessionWindows": "sage.dataflow.windows",
@@ -65,6 +68,7 @@ _HOMES = {
     "SlidingWindows": "sage.dataflow.windows",
     "SourceFunction": "sage.dataflow.functions",
     "Stream": "sage.dataflow.stream",
+    "TimerFired": "sage.dataflow.timers",
     "TumblingWindows": "sage.dataflow.windows",
     "WindowResult": "sage.dataflow.windows",
 }
@@ -90,6 +94,7 @@ __all__ = [
     "MapFunction",
     "OperatorReport",
     "ProcessFunction",
+    "Resources",
     "RetryPolicy",
     "RuntimeContext",
     "SessionWindows",
@@ -97,6 +102,7 @@ __all__ = [
     "SlidingWindows",
     "SourceFunction",
     "Stream",
+    "TimerFired",
     "TumblingWindows",
     "WindowResult",
 ]

@@ -5,35 +5,48 @@ from __future__ import annotations
 from sage.dataflow.guard import JobServices
 from sage.dataflow.plan import Plan, Stage
 from sage.dataflow.replica import OperatorReplica
+from sage.dataflow.resources import Allocation
 from sage.dataflow.runtime.processes import ProcessStageReplica
 from sage.dataflow.stage import StageReplica
 from sage.dataflow.workers import Workers
 
 
 def build_replicas(
-    plan: Plan, services: JobServices, *, profile: bool = False
+    plan: Plan, services: JobServices, allocation: Allocation, *, profile: bool = False
 ) -> list[list[StageReplica]]:
     """Make every stage's replicas; the user's classes are constructed and instances copied here.
+
+    Args:
+        plan: the stages.
+        services: of the job.
+        allocation: which GPUs each replica gets.
+        profile: measure every batch operator by operator.
 
     Raises:
         GraphError: an instance cannot be copied.
     """
-    return [_build_stage(stage, services, profile) for stage in plan.stages]
+    return [_build_stage(stage, services, allocation, profile) for stage in plan.stages]
 
 
-def _build_stage(stage: Stage, services: JobServices, profile: bool) -> list[StageReplica]:
+def _build_stage(
+    stage: Stage, services: JobServices, allocation: Allocation, profile: bool
+) -> list[StageReplica]:
     count = stage.parallelism
+    shares = [allocation.share(stage, index) for index in range(count)]
     if stage.workers is Workers.PROCESS:
         return [
-            ProcessStageReplica(stage, index, services, profile=profile) for index in range(count)
+            ProcessStageReplica(stage, index, services, shares[index], profile=profile)
+            for index in range(count)
         ]
     targets = [node.blueprint.replicas(count, node.name) for node in stage.nodes]
     return [
         StageReplica(
             stage,
             [
-                OperatorReplica(node, made[index], index, services)
-                for node, made in zip(stage.nodes, targets, strict=True)
+                OperatorReplica(node, made[index], index, services, resources)
+                for node, made, resources in zip(
+                    stage.nodes, targets, shares[index].resources, strict=True
+                )
             ],
             profile=profile,
         )

@@ -27,6 +27,14 @@ def check_seconds(name: str, value: object, *, above: bool = False) -> None:
         raise ConfigError(f"{name} is {value!r}; give seconds {'above' if above else 'from'} 0")
 
 
-def _fits(seconds: float, above: bool) -> bool:
+def _fits(number: float, above: bool) -> bool:
     # A NaN compares false, so it does not fit.
-    return (seconds > 0 if above else seconds >= 0) and seconds < math.inf
+    return (number > 0 if above else number >= 0) and number < math.inf
+
+
+def check_amount(name: str, value: object) -> None:
+    """Raise `ConfigError` unless ``value`` is None or a finite number from 0."""
+    if value is None:
+        return
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not _fits(value, False):
+        raise ConfigError(f"{name} is {value!r}; give a number from 0")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from sage.dataflow.checkpoint.config import CheckpointConfig
-from sage.dataflow.checks import check_count
+from sage.dataflow.checks import check_count, check_seconds
 from sage.dataflow.restart import NoRestart, RestartPolicy, read_restart
 from sage.dataflow.workers import Workers, read_workers
 from sage.errors import UnknownKeyError
@@ -32,6 +32,7 @@ class EnvironmentConfig:
         restart: what to do when the job fails: a strategy's name, or a dict with "strategy" and its
             settings; see `sage.dataflow.restart`. It starts from its last checkpoint, or, without
             checkpoints, from its beginning.
+        grace: seconds that a job has to drain after SIGTERM before it is stopped at once.
     """
 
     workers: Workers = Workers.THREAD
@@ -40,10 +41,12 @@ class EnvironmentConfig:
     channel_capacity: int = 8192
     checkpoint: CheckpointConfig | None = None
     restart: RestartPolicy = field(default_factory=NoRestart)
+    grace: float = 30.0
 
     def __post_init__(self) -> None:
         for name in ("parallelism", "batch_size", "channel_capacity"):
             check_count(name, getattr(self, name))
+        check_seconds("grace", self.grace)
 
     @classmethod
     def from_mapping(cls, config: Mapping[str, Any] | None) -> Self:

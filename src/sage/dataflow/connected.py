@@ -221,12 +221,13 @@ class Joiner(Wrapper):
         assert self._context is not None
         side, record = tagged
         key = self._context.key
-        self._kept[side].setdefault(key, []).append(record)
         others = self._kept[1 - side].get(key, ())
         if side == FIRST:
             joined = [self.call(record, other) for other in others]
         else:
             joined = [self.call(other, record) for other in others]
+        # Not before: a record on which the function raises may be tried again.
+        self._kept[side].setdefault(key, []).append(record)
         return [each for each in joined if each is not None]
 
     def shown(self, record: Any) -> Any:

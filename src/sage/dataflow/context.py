@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from sage.dataflow.needs import Resources
 from sage.dataflow.services import Services
 from sage.dataflow.state import KeyedState
 from sage.dataflow.timers import Timers
@@ -44,6 +45,7 @@ class RuntimeContext:
         state: what this replica keeps by key, after ``keyby``.
         timers: of this replica, in ``process``; `timer` sets them.
         services: what was registered with the environment; `service` gives one.
+        resources: what was asked for this replica, and its GPUs.
     """
 
     name: str
@@ -62,6 +64,8 @@ class RuntimeContext:
             DataflowError: it could not be made.
         """
         return self.services.get(name)
+
+    resources: Resources = field(default_factory=Resources)
 
     @property
     def key(self) -> Any:

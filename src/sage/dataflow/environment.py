@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from os import PathLike
 from typing import Any, Literal, overload
 
 from sage.dataflow.blueprint import Blueprint, class_options, split_arguments
@@ -11,18 +12,22 @@ from sage.dataflow.dead_letters import DeadLetter, DeadLetters
 from sage.dataflow.event_time import WatermarkSource
 from sage.dataflow.feedback import Feedback
 from sage.dataflow.files.formats import FileFormat, ReadOptions, check_installed, read_format
-from sage.dataflow.files.locate import PathLike, find_files
+from sage.dataflow.files.locate import PathLike as FilePath
+from sage.dataflow.files.locate import find_files
 from sage.dataflow.files.source import FileSource
+from sage.dataflow.functions.edges import SinkFunction
 from sage.dataflow.graph import Graph, Kind, Node
 from sage.dataflow.guard import JobServices
 from sage.dataflow.job import JobHandle
 from sage.dataflow.launch import Launch, Resume
+from sage.dataflow.letter_file import LetterFile
 from sage.dataflow.options import OperatorOptions
 from sage.dataflow.plan import make_plan
 from sage.dataflow.result import JobResult
 from sage.dataflow.services import Registration, Services
 from sage.dataflow.source import is_eager
 from sage.dataflow.stream import Stream
+from sage.dataflow.timeouts import check_timeout
 from sage.dataflow.workers import Workers
 from sage.errors import ConfigError, GraphError, shorten
 
@@ -54,16 +59,34 @@ class LocalEnvironment:
         self.config = EnvironmentConfig.from_mapping(config)
         self.last_job: JobHandle | None = None
         self._graph = Graph()
-        self._dead_letter_sink: Callable[[DeadLetter], Any] | None = None
         self._registrations: list[Registration] = []
+        self._dead_letter_sink: Any = None
 
-    def on_dead_letter(self, function: Callable[[DeadLetter], Any]) -> None:
-        """Hand every dead letter to a function, one at a time, instead of keeping it.
+    def on_dead_letter(
+        self, sink: Callable[[DeadLetter], Any] | SinkFunction | str | PathLike[str]
+    ) -> None:
+        """Hand every dead letter to a sink, one at a time, instead of keeping it.
 
         Dead letters are the records that operators with ``on_error="dead_letter"`` gave up;
         `JobResult.dead_letters` has them otherwise.
+
+        Args:
+            sink: a function of a `DeadLetter`; a `SinkFunction`, which is opened and closed with
+                the job; or the path of a file to which each one is appended as a line of JSON.
+
+        Raises:
+            ConfigError: it is none of these.
         """
-        self._dead_letter_sink = function
+        target = LetterFile(sink) if isinstance(sink, (str, PathLike)) else sink
+        blueprint = Blueprint(target)
+        if not (blueprint.is_instance or callable(target)) or blueprint.is_class:
+            raise ConfigError(
+                f"on_dead_letter() got {shorten(sink)}; give a function, a path or a SinkFunction "
+                "object"
+            )
+        if blueprint.is_async:
+            raise ConfigError(f"on_dead_letter() got {shorten(sink)}, which is async; it cannot be")
+        self._dead_letter_sink = target
 
     def register_service(
         self, name: str, factory: Callable[..., Any], *args: Any, **kwargs: Any
@@ -118,7 +141,7 @@ class LocalEnvironment:
 
     def from_files(
         self,
-        paths: PathLike | Iterable[PathLike],
+        paths: FilePath | Iterable[FilePath],
         format: str | None = None,  # noqa: A002 - the word that users know
         *,
         offsets: bool = False,
@@ -289,10 +312,16 @@ class LocalEnvironment:
                 of ``config={"checkpoint": {"dir": …}}``: "latest" takes the last one that is whole,
                 or begins anew when there is none; a number takes that one. None begins anew.
 
+        With ``autostop`` in the main thread, SIGTERM drains the job: its sources end, what they
+        gave flows through, and the result is returned, with the status "stopped". A second
+        SIGTERM, or the end of ``config={"grace": 30.0}``, cancels it. A program that handles
+        SIGTERM itself is left alone.
+
         Raises:
             GraphError: the pipeline cannot run.
             CheckpointError: there is no such checkpoint, or it is of another pipeline.
-            OperatorError: with ``autostop``, an operator raised.
+            OperatorError: with ``autostop``, an operator raised; ``error.result`` has the counts.
+            JobCancelledError: with ``autostop``, the job was cancelled; likewise.
             KeyboardInterrupt: with ``autostop``, Ctrl-C; every operator was closed.
         """
         if self.config.workers is Workers.INLINE and not autostop:
@@ -328,6 +357,9 @@ class LocalEnvironment:
             raise GraphError(
                 f"a {kind.value} cannot have on_error or retry; its errors end the job"
             )
+        workers = self._workers(kind, blueprint, merged.workers)
+        if merged.timeout is not None:
+            check_timeout(kind, blueprint, workers)
         return self._graph.add(
             kind,
             blueprint,
@@ -339,7 +371,7 @@ class LocalEnvironment:
             keyed=keyed,
             future=future,
             options=merged,
-            workers=self._workers(kind, blueprint, merged.workers),
+            workers=workers,
         )
 
     def has_event_time(self, node: Node) -> bool:
@@ -416,12 +448,20 @@ class LocalEnvironment:
 
     def _prepare(self, profile: bool, resume: Resume) -> JobHandle:
         launch = Launch(self.name, self._graph, self.config, self._services(), profile)
+        letters = launch.services.dead_letters
+        letters.open()
+        try:
+            runtime = launch.prepare(resume)
+        except BaseException:
+            letters.close()
+            raise
         self.last_job = JobHandle(
             self.name,
             self._graph.nodes,
-            launch.prepare(resume),
-            launch.services.dead_letters,
+            runtime,
+            letters,
             history=launch.history,
+            grace=self.config.grace,
         )
         return self.last_job
 
@@ -433,13 +473,14 @@ def _start(job: JobHandle) -> JobHandle:
 
 def _run(job: JobHandle, progress: bool | None) -> JobResult:
     """Run to the end; on Ctrl-C, or any error here, leave nothing running."""
-    try:
-        job.start()
-        if progress is not False:
-            from sage.dataflow.progress import watch
+    with job.terminable():
+        try:
+            job.start()
+            if progress is not False:
+                from sage.dataflow.progress import watch
 
-            watch(job, force=progress is True)
-        return job.wait()
-    except BaseException:
-        job.cancel()
-        raise
+                watch(job, force=progress is True)
+            return job.wait()
+        except BaseException:
+            job.cancel()
+            raise

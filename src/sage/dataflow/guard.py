@@ -47,6 +47,20 @@ class JobServices:
         return self.clock() + self.clock_offset
 
 
+class BlamedError(Exception):
+    """An operator raised on something other than the record at hand: a window, a timer.
+
+    Args:
+        record: what it was.
+        cause: what the operator raised.
+    """
+
+    def __init__(self, record: Any, cause: Exception) -> None:
+        self.record = record
+        self.cause = cause
+        super().__init__(record, cause)
+
+
 class Guard:
     """Calls an operator on a record, again if need be, and ends as its ``on_error`` says.
 
@@ -85,6 +99,8 @@ class Guard:
                 # A generator fails while it is read, which must be while we watch.
                 lazy = self._kind is Kind.FLATMAP and result is not None
                 return list(result) if lazy else result
+            except BlamedError:
+                raise
             except Exception as error:
                 failures += 1
                 delay = self._next(failures, error, start, record)
@@ -133,3 +149,18 @@ class Guard:
             self._meter.records_out -= 1
         elif self._kind is not Kind.FLATMAP:
             self._meter.dropped -= 1
+
+
+class ResultGuard(Guard):
+    """The same for what an operator makes of a window or a timer, not of the record at hand."""
+
+    def __call__(self, record: Any) -> Any:
+        """Return what the operator makes of it, or None when it was given up.
+
+        Raises:
+            BlamedError: it raised, and ``on_error`` is "raise".
+        """
+        try:
+            return super().__call__(record)
+        except Exception as error:
+            raise BlamedError(self._shown(record), error) from error

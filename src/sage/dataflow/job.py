@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from sage.dataflow.dead_letters import DeadLetters
 from sage.dataflow.graph import Node
 from sage.dataflow.history import JobHistory
+from sage.dataflow.interrupts import Terminated, Watchdog, in_main_thread, terminations_handled
 from sage.dataflow.result import (
     JobResult,
     JobStatus,
@@ -16,7 +20,12 @@ from sage.dataflow.result import (
     report_operators,
 )
 from sage.dataflow.runtime.runtime import Runtime
-from sage.errors import JobCancelledError
+from sage.dataflow.shutdown import Order, Shutdown
+from sage.errors import DataflowError, JobCancelledError
+
+SLICE = 0.1
+
+logger = logging.getLogger("sage.dataflow")
 
 
 class JobHandle:
@@ -28,6 +37,7 @@ class JobHandle:
         runtime: what runs them.
         dead_letters: where records go that were given up.
         history: what becomes of it over restarts and checkpoints.
+        grace: seconds to drain after SIGTERM.
         clock: seconds.
     """
 
@@ -39,6 +49,7 @@ class JobHandle:
         dead_letters: DeadLetters,
         *,
         history: JobHistory,
+        grace: float = 30.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._name = name
@@ -47,7 +58,12 @@ class JobHandle:
         self._dead_letters = dead_letters
         self._history = history
         self._clock = clock
+        self._stopped = False
         self._cancelled = False
+        self._left_behind: tuple[str, ...] = ()
+        self._shutdown = Shutdown(grace, clock)
+        self._watchdog = Watchdog()
+        self._settling = threading.Lock()
         self._result: JobResult | None = None
         self._started = clock()
 
@@ -59,6 +75,8 @@ class JobHandle:
         """
         try:
             self._runtime.start()
+        except Terminated:
+            self.cancel()
         except BaseException:
             self.cancel()
             raise
@@ -91,22 +109,27 @@ class JobHandle:
     def wait(self, timeout: float | None = None) -> JobResult:
         """Wait for the end and return what the job did.
 
+        In the main thread, a SIGTERM meanwhile drains the job, as `stop` does, unless the program
+        handles SIGTERM itself. A second one, or the end of ``config={"grace": …}``, cancels it.
+
         Args:
             timeout: seconds; None waits as long as it takes.
 
         Raises:
-            OperatorError: an operator raised; `result` has the counts all the same.
-            JobCancelledError: the job was cancelled.
+            OperatorError: an operator raised; ``error.result`` has the counts all the same.
+            JobCancelledError: the job was cancelled; likewise.
             TimeoutError: it has not ended yet; it goes on.
         """
-        if not self._poll(timeout):
+        with self.terminable():
+            ended = self._poll(timeout)
+        if not ended:
             raise TimeoutError(f"job {self._name!r} has not ended after {timeout} s; it goes on")
         result = self._result
         assert result is not None
         if result.error is not None:
             raise result.error
         if result.status is JobStatus.CANCELLED:
-            raise JobCancelledError(f"job {self._name!r} was cancelled before its input ended")
+            raise self._cancellation(result)
         return result
 
     def stop(self, drain: bool = True, timeout: float | None = None) -> JobResult:
@@ -123,7 +146,9 @@ class JobHandle:
         """
         if not drain:
             return self.cancel(timeout)
-        self._runtime.stop()
+        if not self._poll(0):
+            self._stopped = True
+            self._runtime.stop()
         return self.wait(timeout)
 
     def cancel(self, timeout: float | None = None) -> JobResult:
@@ -137,32 +162,104 @@ class JobHandle:
         """
         if self._result is None:
             self._cancelled = True
+            self._shutdown.cancelled()
             self._runtime.cancel()
         if not self._poll(timeout):
             raise TimeoutError(f"an operator of job {self._name!r} has not returned in {timeout} s")
         assert self._result is not None
         return self._result
 
-    def _poll(self, timeout: float | None) -> bool:
-        if self._result is None and self._runtime.wait(timeout):
+    @contextmanager
+    def terminable(self) -> Iterator[None]:
+        """Let a SIGTERM within the block drain the job; see `wait`."""
+        with terminations_handled(self._signalled):
+            try:
+                yield
+            finally:
+                self._watchdog.call_off()
+
+    def _signalled(self) -> None:
+        """Take a SIGTERM; what can be left to who waits is left to it."""
+        self._shutdown.signalled()
+        if not self._runtime.blocking:
+            return
+        order = self._shutdown.order()
+        if order is Order.DRAIN:
+            self._stopped = True
+            self._runtime.signalled()
+            self._watchdog.start(self._shutdown.grace)
+        elif order is not None or self._cancelled:
+            self._cancelled = True
+            self._runtime.interrupt()
+
+    def _obey(self) -> None:
+        """Do what SIGTERM, or its grace period, asks for now."""
+        order = self._shutdown.order()
+        if order is Order.DRAIN:
+            logger.warning(
+                "SIGTERM: job %r drains, for up to %g s; another SIGTERM stops it at once",
+                self._name,
+                self._shutdown.grace,
+            )
+            self._stopped = True
+            self._runtime.stop()
+        elif order is Order.CANCEL:
+            logger.warning("job %r has not drained: it stops at once", self._name)
+            self._cancelled = True
+            self._runtime.cancel()
+        elif order is Order.ABANDON:
+            self._left_behind = self._runtime.abandon()
             self._settle()
+
+    def _poll(self, timeout: float | None) -> bool:
+        ends = None if timeout is None else self._clock() + timeout
+        while self._result is None:
+            left = SLICE if ends is None else min(SLICE, ends - self._clock())
+            if self._runtime.wait(max(left, 0.0)):
+                self._settle()
+            elif in_main_thread():
+                self._obey()
+            if ends is not None and self._clock() >= ends:
+                break
         return self._result is not None
 
-    def _settle(self) -> None:
-        error = self._runtime.error
+    def _status(self, error: BaseException | None) -> JobStatus:
         if error is not None:
-            status = JobStatus.FAILED
-        else:
-            status = JobStatus.CANCELLED if self._cancelled else JobStatus.FINISHED
+            return JobStatus.FAILED
+        if self._cancelled:
+            return JobStatus.CANCELLED
+        return JobStatus.STOPPED if self._stopped else JobStatus.FINISHED
+
+    def _cancellation(self, result: JobResult) -> JobCancelledError:
+        message = f"job {self._name!r} was cancelled before its input ended"
+        if self._left_behind:
+            names = ", ".join(self._left_behind)
+            message += f"; these had not returned and were left behind: {names}"
+        error = JobCancelledError(message)
+        error.result = result
+        return error
+
+    def _settle(self) -> None:
+        # Several threads may wait for the job.
+        with self._settling:
+            if self._result is None:
+                closing = self._dead_letters.close()
+                result = self._make_result(self._runtime.error or closing)
+                if isinstance(result.error, DataflowError):
+                    result.error.result = result
+                self._result = result
+
+    def _make_result(self, error: BaseException | None) -> JobResult:
         reports = self.metrics
-        self._result = JobResult(
+        return JobResult(
             name=self._name,
-            status=status,
+            status=self._status(error),
             operators=reports,
             duration=self.elapsed,
             abandoned=count_abandoned(self._nodes, reports),
             error=error,
             dead_letters=self._dead_letters.kept(),
+            dead_letter_count=self._dead_letters.count,
             resumed_from=self._history.resumed_from,
             restarts=self._history.restarts,
             checkpoints=self._history.checkpoints,

@@ -20,6 +20,7 @@ from sage.dataflow.graph import Graph, Kind
 from sage.dataflow.guard import JobServices
 from sage.dataflow.history import JobHistory
 from sage.dataflow.plan import Plan, make_plan
+from sage.dataflow.resources import Allocation, this_machine
 from sage.dataflow.restart import NoRestart
 from sage.dataflow.runtime.inline import InlineRuntime
 from sage.dataflow.runtime.restarting import RestartingRuntime
@@ -46,6 +47,7 @@ class Launch:
         profile: measure every batch operator by operator.
         history: what becomes of it.
         plan: the graph's stages.
+        allocation: which GPUs its replicas get.
     """
 
     name: str
@@ -55,11 +57,13 @@ class Launch:
     profile: bool
     history: JobHistory = field(default_factory=JobHistory)
     plan: Plan = field(init=False)
+    allocation: Allocation = field(init=False)
     _store: CheckpointStore | None = None
     _resumed: JobSnapshot | None = None
 
     def __post_init__(self) -> None:
         self.plan = make_plan(self.graph)
+        self.allocation = Allocation(self.plan, this_machine())
         again = not isinstance(self.config.restart, NoRestart)
         if again or self.config.checkpoint is not None:
             for node in self.graph.nodes:
@@ -131,7 +135,7 @@ class Launch:
             latest = self._store.load()
             snapshot = latest or snapshot
         services = replace(self.services, cancelled=Event())
-        replicas = build_replicas(self.plan, services, profile=self.profile)
+        replicas = build_replicas(self.plan, services, self.allocation, profile=self.profile)
         inline = self.config.workers is Workers.INLINE
         make: Callable[..., Runtime] = InlineRuntime if inline else ThreadRuntime
         return make(

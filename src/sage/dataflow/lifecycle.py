@@ -95,6 +95,19 @@ class Checkpointed(ABC):
         """Return the states of ``parallelism`` replicas that go on where others were."""
 
 
+class Gathering(ABC):
+    """An operator that also calls the user's code on something other than a record: a window."""
+
+    @abstractmethod
+    def guard_results(self, guard: Callable[[Callable[[Any], Any]], Callable[[Any], Any]]) -> None:
+        """Take what makes of such a call one that ends as the operator's options say."""
+
+    @staticmethod
+    def shown_result(thing: Any) -> Any:
+        """Return the thing as the user is to see it."""
+        return thing
+
+
 class Wrapper:
     """An operator that runs a user's object in a way of its own.
 

@@ -39,6 +39,7 @@ from operator import length_hint
 from typing import Any, TypeAlias
 
 from sage.dataflow.graph import Kind, Node
+from sage.dataflow.guard import BlamedError
 from sage.dataflow.replica import OperatorReplica
 from sage.errors import OperatorError
 
@@ -114,8 +115,11 @@ class RecordLoop:
         step = source.steps[traceback.tb_lineno]
         self._failed_step = step
         replica = self._replicas[step]
-        record = replica.shown(variables[source.records[step]])
-        failure = RecordFailedError(replica.name, record, error)
+        if isinstance(error, BlamedError):
+            failure = RecordFailedError(replica.name, error.record, error.cause)
+        else:
+            record = replica.shown(variables[source.records[step]])
+            failure = RecordFailedError(replica.name, record, error)
         failure.done = variables["out"]
         return failure
 
@@ -138,6 +142,8 @@ class RecordLoop:
             return run(iterator, self)
         except RecordFailedError as failure:
             failure.done[:0] = before
+            if isinstance(failure.__cause__, BlamedError):
+                failure.__cause__ = failure.__cause__.cause
             raise
         finally:
             taken = len(records) - length_hint(iterator)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
-from sage.dataflow.checks import check_count
+from sage.dataflow.checks import check_amount, check_count, check_seconds
 from sage.dataflow.retry import RetryPolicy
 from sage.dataflow.workers import Workers, read_workers
 from sage.errors import ConfigError, UnknownKeyError
@@ -35,6 +35,12 @@ class OperatorOptions:
         workers: "thread" or "process"; None takes the environment's.
         concurrency: of an async operator, records in flight at once in each replica; by default 64.
         ordered: of an async operator, whether results keep the order of their records.
+        timeout: seconds for a call of an async operator, or of one in process workers; what takes
+            longer is ended and fails with `OperatorTimeoutError`. In a process that is done by
+            SIGALRM, which C code that holds the interpreter does not notice before it returns.
+        cpus: CPU cores that each replica keeps busy; more in all than there are is logged.
+        gpus: GPUs of each replica, a whole number or a share below 1; ``context.resources`` says
+            which. Process workers see no others.
     """
 
     name: str | None = None
@@ -44,10 +50,19 @@ class OperatorOptions:
     workers: Workers | None = None
     concurrency: int | None = None
     ordered: bool = True
+    timeout: float | None = None
+    cpus: float | None = None
+    gpus: float | None = None
 
     def __post_init__(self) -> None:
         check_count("parallelism", self.parallelism)
         check_count("concurrency", self.concurrency)
+        check_amount("cpus", self.cpus)
+        check_amount("gpus", self.gpus)
+        if self.timeout is not None:
+            check_seconds("timeout", self.timeout, above=True)
+        if self.gpus is not None and self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ConfigError(f"gpus is {self.gpus!r}; above 1, give a whole number")
         if self.name is not None and (not isinstance(self.name, str) or not self.name):
             raise ConfigError(f"name is {self.name!r}; give a text that is not empty")
 
@@ -55,6 +70,11 @@ class OperatorOptions:
     def handles_errors(self) -> bool:
         """Whether anything but the end of the job follows an error."""
         return self.retry is not None or self.on_error is not OnError.RAISE
+
+    def needs(self) -> str:
+        """Return what the operator asks of the machine, as text; empty for nothing."""
+        asked = (("cpus", self.cpus, ""), ("gpus", self.gpus, ""), ("timeout", self.timeout, " s"))
+        return ", ".join(f"{name} {value:g}{unit}" for name, value, unit in asked if value)
 
     @classmethod
     def merged(cls, where: str, *layers: Mapping[str, Any]) -> Self:

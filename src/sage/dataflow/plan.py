@@ -65,6 +65,8 @@ class Plan:
         replicas = f" ×{stage.parallelism}" if stage.parallelism > 1 else ""
         replicas += " in processes" if stage.workers is Workers.PROCESS else ""
         lines = [f"stage {stage.id}{replicas}: {stage.name}"]
+        needs = {node.name: node.options.needs() for node in stage.nodes}
+        lines += [f"  {name}: {asked}" for name, asked in needs.items() if asked]
         for target in stage.outputs:
             channel = "channels by key" if self.stages[target].keyed else "channel"
             lines.append(f"  └─ {channel} → stage {target}")

@@ -12,16 +12,17 @@ from sage.dataflow.guard import JobServices
 from sage.dataflow.lifecycle import (
     Bound,
     Checkpointed,
+    Gathering,
     Timed,
     Wrapper,
     is_operator,
     method_of,
 )
 from sage.dataflow.meter import Meter
-from sage.dataflow.timers import TimeAtHand, TimeDomain
+from sage.dataflow.timers import TimeAtHand, TimeDomain, TimerFired
 
 
-class ProcessOperator(Wrapper, Timed, Controlled, Bound, Checkpointed):
+class ProcessOperator(Wrapper, Timed, Controlled, Bound, Checkpointed, Gathering):
     """Runs a user's function on records and timers.
 
     Args:
@@ -47,6 +48,11 @@ class ProcessOperator(Wrapper, Timed, Controlled, Bound, Checkpointed):
         self._services = JobServices()
         self._context = RuntimeContext("process")
         self._ready: list[Any] = []
+        self._fired: Callable[[TimerFired], Iterable[Any] | None] = self._on_fired
+
+    def guard_results(self, guard: Callable[[Callable[[Any], Any]], Callable[[Any], Any]]) -> None:
+        """Let timers on which the function raises end as the operator's options say."""
+        self._fired = guard(self._on_fired)
 
     def bind(self, services: JobServices, meter: Meter) -> None:  # noqa: ARG002 - counts nothing
         """Take the job's clock."""
@@ -146,12 +152,18 @@ class ProcessOperator(Wrapper, Timed, Controlled, Bound, Checkpointed):
     def _call_timer(self, at: float, key: Any) -> None:
         self._context.state.key = key
         self._context.timers.timestamp = at
-        if self._on_timer is not None:
-            self._take(self._on_timer(at, self._context))
+        self._take(self._fired(TimerFired(key, at)))
+
+    def _on_fired(self, timer: TimerFired) -> Iterable[Any] | None:
+        if self._on_timer is None:
+            return None
+        records: Iterable[Any] | None = self._on_timer(timer.at, self._context)
+        return records
 
     def _take(self, records: Iterable[Any] | None) -> None:
         if records is not None:
-            self._ready.extend(records)
+            # All of them or, when one raises, none.
+            self._ready.extend(list(records))
 
     def _emitted(self) -> list[Any]:
         due = self._context.timers.next(TimeDomain.PROCESSING)

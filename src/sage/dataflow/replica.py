@@ -19,10 +19,11 @@ from sage.dataflow.context import RuntimeContext
 from sage.dataflow.control import ControlItem, Controlled, ControlSource
 from sage.dataflow.functions.transform import EMPTY_FLUSHES
 from sage.dataflow.graph import Kind, Node
-from sage.dataflow.guard import Guard, JobServices
+from sage.dataflow.guard import BlamedError, Guard, JobServices, ResultGuard
 from sage.dataflow.lifecycle import (
     Bound,
     Checkpointed,
+    Gathering,
     Timed,
     Wrapper,
     close_target,
@@ -32,6 +33,8 @@ from sage.dataflow.lifecycle import (
     users_own,
 )
 from sage.dataflow.meter import Meter
+from sage.dataflow.needs import Resources
+from sage.dataflow.timeouts import limited
 from sage.errors import CheckpointError, OperatorError
 
 ENDED = "<end of input>"
@@ -50,6 +53,7 @@ class OperatorReplica:
         target: the user's object or callable.
         index: this replica's number, from 0.
         services: of the job.
+        resources: what it has of the machine.
 
     Attributes:
         target: the same.
@@ -58,22 +62,35 @@ class OperatorReplica:
     """
 
     def __init__(
-        self, node: Node, target: Any, index: int, services: JobServices | None = None
+        self,
+        node: Node,
+        target: Any,
+        index: int,
+        services: JobServices | None = None,
+        resources: Resources | None = None,
     ) -> None:
         self.node = node
         self.meter = Meter()
         self.target = target
         self.is_object = is_operator(target)
         self.call: Callable[..., Any] = target.execute if self.is_object else target
+        self.call = limited(node, self.call)
         self.event_loop: asyncio.Runner | None = None
         self._opened = False
         self.guard: Guard | None = None
         services = services or JobServices()
         self.context = RuntimeContext(
-            node.name, index, node.parallelism, services=services.registered
+            node.name,
+            index,
+            node.parallelism,
+            services=services.registered,
+            resources=resources or Resources(),
         )
         if isinstance(target, Bound):
             target.bind(services, self.meter)
+        if isinstance(target, Gathering):
+            shown = target.shown_result
+            target.guard_results(lambda call: ResultGuard(node, call, self.meter, services, shown))
         if node.options.handles_errors:
             self.guard = Guard(node, self.call, self.meter, services, self.shown)
             self.call = self.guard
@@ -325,6 +342,9 @@ class OperatorReplica:
         try:
             value = function(*arguments)
             return self._awaited(value) if inspect.iscoroutine(value) else value
+        except BlamedError as blamed:
+            self.meter.failed += 1
+            raise OperatorError(self.name, blamed.record, blamed.cause) from blamed.cause
         except Exception as error:
             self.meter.failed += record == ENDED
             raise OperatorError(self.name, record, error) from error

@@ -13,10 +13,16 @@ from sage.dataflow.replica import OperatorReplica
 
 
 class JobStatus(StrEnum):
-    """How a job stands."""
+    """How a job stands.
+
+    A stopped one was told to end, by `JobHandle.stop` or SIGTERM, and has drained: all that its
+    sources had given was processed, or is in its last checkpoint. A cancelled one has abandoned
+    what was on its way.
+    """
 
     RUNNING = "running"
     FINISHED = "finished"
+    STOPPED = "stopped"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
@@ -65,6 +71,8 @@ class JobResult:
         error: what it failed on, or None.
         dead_letters: the records that operators with ``on_error="dead_letter"`` gave up: the first
             10,000, or none when `LocalEnvironment.on_dead_letter` takes them.
+        dead_letter_count: how many there were in all; after a restart, records that are taken again
+            may be given up again.
         resumed_from: number of the checkpoint that it went on from when it was submitted; None when
             it began anew. The operators' counts go on from those of the checkpoint.
         restarts: how often it was started again after a failure.
@@ -79,6 +87,7 @@ class JobResult:
     abandoned: int
     error: BaseException | None = None
     dead_letters: tuple[DeadLetter, ...] = ()
+    dead_letter_count: int = 0
     resumed_from: int | None = None
     restarts: int = 0
     checkpoints: int = 0

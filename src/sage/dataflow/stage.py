@@ -273,6 +273,9 @@ class StageReplica:
         if failure is not None:
             raise failure
 
+    def kill(self) -> None:
+        """End what runs in a process of its own, at once; here, nothing does."""
+
     def _after(self, position: int, records: list[Any]) -> list[Any]:
         """Take what one operator emitted by itself through those after it."""
         loop = self._loop_from(position + 1) if records else None

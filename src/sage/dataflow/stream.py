@@ -45,6 +45,9 @@ class Stream:
     - ``retry``: attempts for a record on which it raises, or a `RetryPolicy`.
     - ``on_error``: after those, "raise" stops the job, "skip" counts the record as failed and goes
       on, "dead_letter" also puts it among the job's dead letters.
+    - ``timeout``: seconds for a record, of an ``async def`` or in process workers; a call that
+      takes longer is ended and fails with `OperatorTimeoutError`.
+    - ``cpus`` and ``gpus``: what each replica needs of the machine; see `OperatorOptions`.
     """
 
     def __init__(self, environment: LocalEnvironment, *nodes: Node) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 from sage.dataflow.choices import read_choice
 from sage.errors import ConfigError, DataflowError
@@ -19,6 +19,18 @@ class TimeDomain(StrEnum):
 
     EVENT = "event"
     PROCESSING = "processing"
+
+
+class TimerFired(NamedTuple):
+    """A timer that has come; errors and dead letters name it so.
+
+    Attributes:
+        key: whose it is.
+        at: the time that it was set for.
+    """
+
+    key: Any
+    at: float
 
 
 def read_domain(value: object) -> TimeDomain:

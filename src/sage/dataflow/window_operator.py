@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import heapq
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import count
@@ -22,7 +23,7 @@ from sage.dataflow.control import ControlItem, Controlled, Probe, Watermark
 from sage.dataflow.dead_letters import DeadLetter
 from sage.dataflow.event_time import BEGINNING, ArrivalTime, TimeReader
 from sage.dataflow.guard import JobServices
-from sage.dataflow.lifecycle import Bound, Checkpointed, Timed, Wrapper
+from sage.dataflow.lifecycle import Bound, Checkpointed, Gathering, Timed, Wrapper
 from sage.dataflow.meter import Meter
 from sage.dataflow.windows import Window, WindowResult, Windows, overlapping
 from sage.errors import LateRecordError
@@ -82,7 +83,7 @@ class _Pane:
         self.emitted = emitted
 
 
-class WindowOperator(Wrapper, Timed, Controlled, Bound, Checkpointed):
+class WindowOperator(Wrapper, Timed, Controlled, Bound, Checkpointed, Gathering):
     """Runs a user's aggregation over windows.
 
     Args:
@@ -106,6 +107,16 @@ class WindowOperator(Wrapper, Timed, Controlled, Bound, Checkpointed):
         self._services = JobServices()
         self._meter = Meter()
         self._context: RuntimeContext | None = None
+        self._values: Callable[[WindowResult], Iterable[Any] | None] = self._values_of
+
+    def guard_results(self, guard: Callable[[Callable[[Any], Any]], Callable[[Any], Any]]) -> None:
+        """Let the results of windows that fail end as the operator's options say."""
+        self._values = guard(self._values_of)
+
+    @staticmethod
+    def shown_result(thing: WindowResult) -> WindowResult:
+        """Return a window with what it has gathered until now."""
+        return thing._replace(value=copy.copy(thing.value))
 
     def bind(self, services: JobServices, meter: Meter) -> None:
         """Take the job's clock and dead letters."""
@@ -193,24 +204,35 @@ class WindowOperator(Wrapper, Timed, Controlled, Bound, Checkpointed):
     def _place(self, key: Any, timestamp: float, data: Any) -> None:
         windows = self._settings.windows
         missed = 0
+        grown: list[tuple[Window, Any]] = []
         for window in windows.assign(timestamp):
             if windows.merging:
                 window = self._merged(key, window)  # noqa: PLW2901 - what it has grown into
             if window.end + self._settings.allowed_lateness <= self._watermark:
                 missed += 1
             else:
-                self._add(key, window, data)
+                grown.append((window, self._grown(key, window, data)))
+        # Only now: a record on which the aggregation raises is in all of its windows or in none.
+        for window, kept in grown:
+            self._keep(key, window, kept)
         if missed:
             self._miss(timestamp, data, whole=missed == len(windows.assign(timestamp)))
 
-    def _add(self, key: Any, window: Window, data: Any) -> None:
+    def _grown(self, key: Any, window: Window, data: Any) -> Any:
+        """Return what is kept of a window with one record more."""
+        pane = self._panes.get(key, {}).get(window)
+        if pane is None:
+            return self._aggregation.first(data)
+        return self._aggregation.add(pane.kept, data)
+
+    def _keep(self, key: Any, window: Window, kept: Any) -> None:
         panes = self._panes.setdefault(key, {})
         pane = panes.get(window)
         if pane is None:
-            panes[window] = pane = _Pane(self._aggregation.first(data))
+            panes[window] = pane = _Pane(kept)
             self._look_after(key, window)
         else:
-            pane.kept = self._aggregation.add(pane.kept, data)
+            pane.kept = kept
         if window.end <= self._watermark:
             self._emit(key, window, pane)
 
@@ -225,12 +247,10 @@ class WindowOperator(Wrapper, Timed, Controlled, Bound, Checkpointed):
         )
         if parts == [whole]:
             return whole
-        pane = panes.pop(parts[0])
+        kept = panes[parts[0]].kept
         for part in parts[1:]:
-            other = panes.pop(part)
-            pane.kept = self._aggregation.merge(pane.kept, other.kept)
-            pane.emitted = max(pane.emitted, other.emitted)
-        panes[whole] = pane
+            kept = self._aggregation.merge(kept, panes[part].kept)
+        panes[whole] = _Pane(kept, max([panes.pop(part).emitted for part in parts]))
         self._look_after(key, whole)
         return whole
 
@@ -259,10 +279,16 @@ class WindowOperator(Wrapper, Timed, Controlled, Bound, Checkpointed):
     def _emit(self, key: Any, window: Window, pane: _Pane) -> None:
         assert self._context is not None
         self._context.state.key = key
-        for value in self._aggregation.values(pane.kept):
+        values = self._values(WindowResult(key, *window, pane.kept, pane.emitted))
+        if values is None:
+            return
+        for value in values:
             result = WindowResult(key, *window, value, pane.emitted)
             self._ready.append((RESULTS, result) if self._tagged else result)
         pane.emitted += 1
+
+    def _values_of(self, window: WindowResult) -> Iterable[Any] | None:
+        return self._aggregation.values(window.value)
 
     def _forget(self, key: Any, window: Window) -> None:
         panes = self._panes[key]

@@ -16,6 +16,7 @@ from sage.dataflow.config import EnvironmentConfig
 from sage.dataflow.control import Alignment, Barrier, ControlItem, Probe
 from sage.dataflow.feedback import LoopWatch
 from sage.dataflow.guard import JobServices
+from sage.dataflow.interrupts import Terminated
 from sage.dataflow.loop import RecordFailedError
 from sage.dataflow.output import split_by_key
 from sage.dataflow.pacing import Pacer, idle_wait
@@ -76,6 +77,7 @@ class InlineRuntime:
             stage.id: deque() for stage in plan.stages if stage.loop
         }
         self._stopping = False
+        self._running = False
         self._error: BaseException | None = None
 
     @property
@@ -98,8 +100,10 @@ class InlineRuntime:
 
         Raises:
             KeyboardInterrupt: after every operator was closed.
+            Terminated: likewise, after `interrupt`.
         """
         try:
+            self._running = True
             self._run()
         except Exception as error:  # noqa: BLE001 - the handle raises it to whoever waits
             self._error = error
@@ -108,6 +112,7 @@ class InlineRuntime:
             self._services.cancelled.set()
             raise
         finally:
+            self._running = False
             self._close()
             self._end()
 
@@ -123,6 +128,23 @@ class InlineRuntime:
         """The same as `stop`: nothing is queued anywhere."""
         self._stopping = True
         self._services.cancelled.set()
+
+    def signalled(self) -> None:
+        """Let the sources end, from a signal handler."""
+        self._stopping = True
+
+    def interrupt(self) -> None:
+        """Leave whatever runs, unless the operators are being closed already.
+
+        Raises:
+            Terminated: always then.
+        """
+        if self._running:
+            raise Terminated
+
+    def abandon(self) -> tuple[str, ...]:
+        """Return nothing: a job that is over has left nothing behind."""
+        return ()
 
     def _run(self) -> None:
         in_flight = {replica: self._open(replica) for stage in self._replicas for replica in stage}

@@ -13,9 +13,11 @@ from typing import Any
 from sage.dataflow.checkpoint.operator_state import NONE_IN_FLIGHT, InFlightRecords
 from sage.dataflow.control import ControlItem
 from sage.dataflow.guard import JobServices
+from sage.dataflow.interrupts import signals_blocked
 from sage.dataflow.loop import RecordFailedError
 from sage.dataflow.plan import Stage
 from sage.dataflow.replica import OperatorReplica
+from sage.dataflow.resources import Share
 from sage.dataflow.runtime.worker import PROTOCOL, Failure, Reply
 from sage.dataflow.stage import SavedStates, StageReplica, States
 from sage.errors import CheckpointError, GraphError, OperatorError
@@ -34,6 +36,7 @@ class ProcessStageReplica(StageReplica):
         stage: what the plan says.
         index: the replica's number.
         services: of the job.
+        share: what it has of the machine.
         profile: measure every batch operator by operator.
 
     Raises:
@@ -41,7 +44,13 @@ class ProcessStageReplica(StageReplica):
     """
 
     def __init__(
-        self, stage: Stage, index: int, services: JobServices, *, profile: bool = False
+        self,
+        stage: Stage,
+        index: int,
+        services: JobServices,
+        share: Share,
+        *,
+        profile: bool = False,
     ) -> None:
         placeholders = [OperatorReplica(node, None, index) for node in stage.nodes]
         super().__init__(stage, placeholders)
@@ -55,8 +64,17 @@ class ProcessStageReplica(StageReplica):
         registrations = services.registered.registrations
         for registration in registrations:
             registration.check_sendable()
-        order = ("start", stage, index, profile, services.clock_offset, registrations)
-        self._order = pickle.dumps(order, PROTOCOL)
+        order = (
+            "start",
+            stage,
+            index,
+            profile,
+            services.clock_offset,
+            share.resources,
+            registrations,
+        )
+        self._visible = [] if share.visible is None else [share.visible]
+        self._order = pickle.dumps(("start", stage, *settings), PROTOCOL)
         self._services = services
         self._due: float | None = None
         self._states: States = {}
@@ -76,9 +94,9 @@ class ProcessStageReplica(StageReplica):
         """
         mine, its = Pipe()
         self._connection = mine
-        with its:
+        with its, signals_blocked():
             self._process = subprocess.Popen(
-                [sys.executable, "-c", START, str(its.fileno())],
+                [sys.executable, "-c", START, str(its.fileno()), *self._visible],
                 pass_fds=[its.fileno()],
                 stdin=subprocess.DEVNULL,
             )
@@ -165,6 +183,12 @@ class ProcessStageReplica(StageReplica):
             self._process = self._connection = None
             connection.close()
             _end(process)
+
+    def kill(self) -> None:
+        """End the process at once."""
+        process = self._process
+        if process is not None:
+            process.kill()
 
     def _call(self, command: str, *arguments: Any) -> list[Any]:
         try:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from sage.dataflow.history import JobHistory
+from sage.dataflow.interrupts import Terminated
 from sage.dataflow.replica import OperatorReplica
 from sage.dataflow.restart import RestartPolicy
 from sage.dataflow.runtime.feed import SLICE
@@ -53,6 +54,8 @@ class RestartingRuntime:
         self._error: BaseException | None = None
         self._lock = threading.Lock()
         self._ending = threading.Event()
+        self._signalled = False
+        self._waiting = False
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -102,6 +105,25 @@ class RestartingRuntime:
             self._ending.set()
             self._attempt.cancel()
 
+    def signalled(self) -> None:
+        """Let the sources end, from a signal handler; there is no other attempt then."""
+        self._signalled = True
+        self._attempt.signalled()
+
+    def interrupt(self) -> None:
+        """Leave whatever runs in the caller.
+
+        Raises:
+            Terminated: when something does.
+        """
+        if self._waiting:
+            raise Terminated
+        self._attempt.interrupt()
+
+    def abandon(self) -> tuple[str, ...]:
+        """Go on without the threads of the present attempt that have not returned."""
+        return self._attempt.abandon()
+
     def _supervise(self) -> None:
         try:
             while True:
@@ -118,7 +140,7 @@ class RestartingRuntime:
 
     def _next_attempt(self, error: BaseException) -> bool:
         """Wait and make the next attempt; say whether there is to be one."""
-        if self._ending.is_set() or isinstance(error, FINAL) or not isinstance(error, Exception):
+        if self._over() or isinstance(error, FINAL) or not isinstance(error, Exception):
             return False
         self._failures.append(self._clock())
         delay = self._policy.wait_after(self._failures)
@@ -132,11 +154,27 @@ class RestartingRuntime:
             delay,
             "its beginning" if last is None else f"checkpoint {last}",
         )
-        if self._ending.wait(delay):
+        if self._wait_for_the_next(delay):
             return False
         with self._lock:
-            if self._ending.is_set():
+            if self._over():
                 return False
             self._attempt = self._begin()
         self._history.restarts += 1
         return True
+
+    def _over(self) -> bool:
+        """Whether there is to be no other attempt."""
+        return self._ending.is_set() or self._signalled
+
+    def _wait_for_the_next(self, delay: float) -> bool:
+        """Wait before the next attempt; say whether there is none."""
+        self._waiting = True
+        try:
+            # In slices: a signal handler may not set the event that its thread waits for.
+            while delay > 0 and not self._over():
+                self._ending.wait(min(SLICE, delay))
+                delay -= SLICE
+        finally:
+            self._waiting = False
+        return self._over()

@@ -33,3 +33,12 @@ class Runtime(Protocol):
 
     def cancel(self) -> None:
         """Stop at once: records on their way are abandoned."""
+
+    def signalled(self) -> None:
+        """Let the sources of a blocking job end; a signal handler calls it, so it takes no lock."""
+
+    def interrupt(self) -> None:
+        """Raise `Terminated` in a blocking job; a signal handler in the job's thread calls it."""
+
+    def abandon(self) -> tuple[str, ...]:
+        """Go on without what has not returned after `cancel`; return the names of its threads."""

@@ -20,6 +20,9 @@ from sage.dataflow.runtime.feed import SLICE, Feed, Flow
 from sage.dataflow.stage import StageReplica
 from sage.errors import DataflowError
 
+# Seconds for a thread to notice that its worker process was killed.
+LAST_WAIT = 1.0
+
 
 class ThreadRuntime:
     """Runs a plan on threads.
@@ -50,6 +53,8 @@ class ThreadRuntime:
         self._flow = Flow(config, services, clock, checkpointer, resumption)
         self._replicas = replicas
         self._on_end = on_end
+        self._abandoned = False
+        self._over = False
         self._error: BaseException | None = None
         self._lock = threading.Lock()
         self._done = threading.Event()
@@ -120,8 +125,9 @@ class ThreadRuntime:
         while not self._done.wait(SLICE if ends is None else min(SLICE, ends - self._flow.clock())):
             if ends is not None and self._flow.clock() >= ends:
                 return False
-        for thread in self._threads:
-            thread.join()
+        if not self._abandoned:
+            for thread in self._threads:
+                thread.join()
         return True
 
     def stop(self) -> None:
@@ -139,9 +145,26 @@ class ThreadRuntime:
             for channel in channels:
                 channel.close()
 
+    def signalled(self) -> None:
+        """Do nothing: whoever waits calls `stop`."""
+
+    def interrupt(self) -> None:
+        """Do nothing: the job does not run in the caller."""
+
+    def abandon(self) -> tuple[str, ...]:
+        """Kill the worker processes; return the names of the threads that have not returned."""
+        self._abandoned = True
+        for stage in self._replicas:
+            for replica in stage:
+                replica.kill()
+        self._done.wait(LAST_WAIT)
+        self._end()
+        return tuple(thread.name for thread in self._threads if thread.is_alive())
+
     def _fail(self, error: BaseException) -> None:
         with self._lock:
-            self._error = self._error or error
+            if not self._abandoned:
+                self._error = self._error or error
         self.cancel()
 
     def _run(self, replica: StageReplica, index: int) -> None:
@@ -181,6 +204,10 @@ class ThreadRuntime:
         self._end()
 
     def _end(self) -> None:
+        with self._lock:
+            if self._over:
+                return
+            self._over = True
         try:
             self._flow.services.registered.close()
         except DataflowError as error:

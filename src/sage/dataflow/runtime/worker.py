@@ -14,10 +14,13 @@ from multiprocessing import spawn
 from multiprocessing.connection import Connection
 from typing import Any
 
+from sage.config.settings import set_visible_devices
 from sage.dataflow.dead_letters import DeadLetter, DeadLetters
 from sage.dataflow.guard import JobServices
+from sage.dataflow.interrupts import ENDING_SIGNALS
 from sage.dataflow.loop import RecordFailedError
 from sage.dataflow.meter import Meter
+from sage.dataflow.needs import Resources
 from sage.dataflow.plan import Stage
 from sage.dataflow.replica import CHECKPOINT, CLOSING, OperatorReplica
 from sage.dataflow.services import Services
@@ -73,13 +76,21 @@ class Worker:
     Args:
         stage: what the plan says.
         index: the replica's number.
+        resources: of each operator.
         profile: measure every batch operator by operator.
         clock_offset: of the job's services; all processes share the clock itself.
         services: what the user registered.
     """
 
     def __init__(
-        self, stage: Stage, index: int, *, profile: bool, clock_offset: float, services: Services
+        self,
+        stage: Stage,
+        index: int,
+        resources: Sequence[Resources],
+        *,
+        profile: bool,
+        clock_offset: float,
+        services: Services,
     ) -> None:
         self._letters: list[DeadLetter] = []
         self._registered = services
@@ -87,8 +98,8 @@ class Worker:
             DeadLetters(self._letters.append), clock_offset=clock_offset, registered=services
         )
         self._operators = [
-            OperatorReplica(node, node.blueprint.replicas(1, node.name)[0], index, job)
-            for node in stage.nodes
+            OperatorReplica(node, node.blueprint.replicas(1, node.name)[0], index, job, has)
+            for node, has in zip(stage.nodes, resources, strict=True)
         ]
         self._replica = StageReplica(stage, self._operators, profile=profile)
 
@@ -133,10 +144,18 @@ def main(arguments: Sequence[str]) -> None:
     """Serve one replica until the pipe ends.
 
     Args:
-        arguments: the number of the pipe's file descriptor.
+        arguments: the number of the pipe's file descriptor; then the GPUs that it may see, if
+            that is to be said.
     """
-    # Ctrl-C goes to the whole process group; the job's own process ends this one in good order.
+    for visible in arguments[1:]:
+        # Before the user's modules are loaded: some libraries look at it only once.
+        set_visible_devices(visible)
+    # Ctrl-C and, from some supervisors, SIGTERM go to the whole process group; the job's own
+    # process ends this one in good order. Not SIG_IGN for SIGTERM: programs that an operator
+    # starts would ignore it, too. Both are blocked until here.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
     connection = Connection(int(arguments[0]))
     # The operators of a script are found in its main module.
     spawn.prepare(pickle.loads(connection.recv_bytes()))  # noqa: S301 - from our own parent
@@ -147,9 +166,15 @@ def main(arguments: Sequence[str]) -> None:
         except EOFError:
             return
         if worker is None:
-            stage, index, profile, offset, registrations = rest
-            services = Services(registrations)
-            worker = Worker(stage, index, profile=profile, clock_offset=offset, services=services)
+            stage, index, profile, offset, resources, registrations = rest
+            worker = Worker(
+                stage,
+                index,
+                resources,
+                profile=profile,
+                clock_offset=offset,
+                services=Services(registrations),
+            )
             reply = Reply([], [], [], None)
         else:
             reply = worker.answer(command, tuple(rest))

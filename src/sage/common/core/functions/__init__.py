@@ -1,6 +1,7 @@
 """The tutorial's path to `sage.dataflow.functions`."""
 
 from sage.dataflow.functions import (
+    AggregateFunction,
     BatchFunction,
     CoMapFunction,
     FilterFunction,
@@ -8,11 +9,13 @@ from sage.dataflow.functions import (
     JoinFunction,
     KeyByFunction,
     MapFunction,
+    ProcessFunction,
     SinkFunction,
     SourceFunction,
 )
 
 __all__ = [
+    "AggregateFunction",
     "BatchFunction",
     "CoMapFunction",
     "FilterFunction",
@@ -20,6 +23,7 @@ __all__ = [
     "JoinFunction",
     "KeyByFunction",
     "MapFunction",
+    "ProcessFunction",
     "SinkFunction",
     "SourceFunction",
 ]
