@@ -1,0 +1,155 @@
+"""Results of a map kept by the content of its records, so that a killed job computes none twice."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sage.config.paths import user_paths
+from sage.dataflow.blueprint import Blueprint
+from sage.dataflow.content import content_digest
+from sage.dataflow.content_cache import ContentCache
+from sage.dataflow.context import OperatorMetrics, RuntimeContext
+from sage.dataflow.functions.transform import MapFunction
+from sage.dataflow.lifecycle import Wrapper
+from sage.errors import GraphError
+
+
+def remembered(
+    blueprint: Blueprint,
+    options: Mapping[str, Any],
+    remember: str | Path | bool,
+    version: str,
+    *,
+    job: str,
+) -> Blueprint:
+    """Return the blueprint of a map that remembers its results.
+
+    Args:
+        blueprint: of the map.
+        options: of the operator.
+        remember: the file, or True for the job's own in the user's cache folder.
+        version: of the function; results of another one are not used.
+        job: the environment's name.
+
+    Raises:
+        GraphError: nothing tells the function's results from another's, or it is one that keeps
+            something from one record to the next.
+    """
+    if not (blueprint.label or options.get("name")):
+        raise GraphError(
+            "remember= keeps results under the operator's name, and a lambda has none; give name="
+        )
+    for method, usual in (("flush", MapFunction.flush), ("snapshot", None)):
+        own = getattr(_class_of(blueprint), method, None)
+        if own not in (None, usual):
+            raise GraphError(
+                f"{blueprint.label} defines {method}(), so it keeps something from one record to "
+                "the next: its results cannot be remembered by record; leave out remember="
+            )
+    path = default_path(job) if remember is True else Path(str(remember))
+    wrap = partial(_wrapped, path=path.expanduser().absolute(), version=version)
+    return replace(blueprint, wrap=wrap)
+
+
+def default_path(job: str) -> Path:
+    """Return where a job's results are kept that were given no file."""
+    # A job's name may hold anything; its digest makes two names two files.
+    safe = "".join(each if each.isalnum() or each in "-_" else "_" for each in job)
+    return user_paths().cache / "remembered" / f"{safe}-{content_digest(job).hex()[:8]}.sqlite"
+
+
+def _class_of(blueprint: Blueprint) -> Any:
+    if blueprint.is_class:
+        return blueprint.given
+    return type(blueprint.given) if blueprint.is_instance else None
+
+
+def _wrapped(target: Any, *, path: Path, version: str) -> Remembering:
+    call = getattr(target, "execute", target)
+    waits = inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(
+        getattr(call, "__call__", None)  # noqa: B004 - an object's own, not whether it has one
+    )
+    return (RememberingAsync if waits else Remembering)(target, path, version)
+
+
+class Remembering(Wrapper):
+    """Calls a function only on records whose result is not kept yet.
+
+    A result is kept under the record's content, the operator's name and its version. Errors are
+    not kept. The operator's metrics count ``remembered`` and ``computed`` records.
+
+    Args:
+        target: the user's operator object or callable.
+        path: of the file.
+        version: of the function.
+    """
+
+    def __init__(self, target: Any, path: Path, version: str) -> None:
+        super().__init__(target)
+        self._path = path
+        self._version = version
+        self._operator = ""
+        self._metrics = OperatorMetrics()
+        self._cache: ContentCache | None = None
+
+    def open(self, context: RuntimeContext) -> Any:
+        """Open the file, and the user's object."""
+        self._operator = context.name
+        self._metrics = context.metrics
+        self._cache = ContentCache(self._path)
+        return super().open(context)
+
+    def execute(self, record: Any) -> Any:
+        """Return the result that is kept, or make it."""
+        key = self._key(record)
+        kept = self._kept(key)
+        return kept[0] if kept is not None else self._keep(key, self.call(record))
+
+    def flush(self) -> None:
+        """Write what is not yet in the file."""
+        if self._cache is not None:
+            self._cache.flush()
+
+    def close(self) -> Any:
+        """Close the file, and the user's object."""
+        cache, self._cache = self._cache, None
+        try:
+            return super().close()
+        finally:
+            if cache is not None:
+                cache.close()
+
+    def _key(self, record: Any) -> bytes:
+        return content_digest("map", self._operator, self._version, record)
+
+    def _kept(self, key: bytes) -> tuple[Any] | None:
+        assert self._cache is not None
+        value = self._cache.get(key)
+        if value is None:
+            return None
+        self._metrics.add("remembered")
+        return (pickle.loads(value),)  # noqa: S301 - from the user's own file, as their code is
+
+    def _keep(self, key: bytes, result: Any) -> Any:
+        assert self._cache is not None
+        self._cache.put(key, pickle.dumps(result, pickle.HIGHEST_PROTOCOL))
+        self._metrics.add("computed")
+        return result
+
+
+class RememberingAsync(Remembering):
+    """The same with a coroutine function."""
+
+    call: Callable[..., Any]
+
+    async def execute(self, record: Any) -> Any:
+        """Return the result that is kept, or await it."""
+        key = self._key(record)
+        kept = self._kept(key)
+        return kept[0] if kept is not None else self._keep(key, await self.call(record))
