@@ -111,12 +111,13 @@ def _missing(name: str, record: Any) -> str:
 
 
 def _checked(messages: Any) -> Messages:
-    if isinstance(messages, str):
-        return messages
-    listed = isinstance(messages, list) and messages
-    if listed and all(isinstance(each, Mapping) and "role" in each for each in messages):
+    if isinstance(messages, str) or (isinstance(messages, list) and _are_messages(messages)):
         return messages
     raise ConfigError(
         f"prompt: {shorten(messages)} is neither a text nor a list of messages such as "
         "{'role': 'user', 'content': …}; give prompt= a template or a function that makes one"
     )
+
+
+def _are_messages(listed: list[Any]) -> bool:
+    return bool(listed) and all(isinstance(each, Mapping) and "role" in each for each in listed)

@@ -77,7 +77,8 @@ class Account:
     def used(self, prompt_tokens: int, completion_tokens: int) -> None:
         """Count the tokens of a request."""
         self._metrics.add("prompt_tokens", prompt_tokens)
-        self._metrics.add("completion_tokens", completion_tokens)
+        if completion_tokens:
+            self._metrics.add("completion_tokens", completion_tokens)
         if self._price is not None:
             # A price for a million tokens is a token's price in millionths.
             cost = self._rest + prompt_tokens * self._price.prompt
