@@ -64,7 +64,7 @@ def run(env: LocalEnvironment, records: Any, function: Any, *args: Any, **kwargs
     """Run one map; return what came out and the map's report."""
     out: list[Any] = []
     env.from_collection(records).map(function, *args, **kwargs).sink(out.append)
-    return out, env.submit(autostop=True).reports[1]
+    return out, env.submit(autostop=True).operators[1]
 
 
 @pytest.mark.parametrize("function", [square, square_async])

@@ -13,10 +13,10 @@ from typing import Any
 from sage.config.paths import user_paths
 from sage.dataflow.blueprint import Blueprint
 from sage.dataflow.content import content_digest
-from sage.dataflow.content_cache import ContentCache
 from sage.dataflow.context import OperatorMetrics, RuntimeContext
 from sage.dataflow.functions.transform import MapFunction
 from sage.dataflow.lifecycle import Wrapper
+from sage.dataflow.write_behind import WriteBehind
 from sage.errors import GraphError
 
 
@@ -78,7 +78,7 @@ def _wrapped(target: Any, *, path: Path, version: str) -> Remembering:
     return (RememberingAsync if waits else Remembering)(target, path, version)
 
 
-class Remembering(Wrapper):
+class Remembering(Wrapper, WriteBehind):
     """Calls a function only on records whose result is not kept yet.
 
     A result is kept under the record's content, the operator's name and its version. Errors are
@@ -96,49 +96,39 @@ class Remembering(Wrapper):
         self._version = version
         self._operator = ""
         self._metrics = OperatorMetrics()
-        self._cache: ContentCache | None = None
 
     def open(self, context: RuntimeContext) -> Any:
         """Open the file, and the user's object."""
         self._operator = context.name
         self._metrics = context.metrics
-        self._cache = ContentCache(self._path)
+        self.open_cache(self._path)
         return super().open(context)
 
     def execute(self, record: Any) -> Any:
         """Return the result that is kept, or make it."""
         key = self._key(record)
-        kept = self._kept(key)
-        return kept[0] if kept is not None else self._keep(key, self.call(record))
-
-    def flush(self) -> None:
-        """Write what is not yet in the file."""
-        if self._cache is not None:
-            self._cache.flush()
+        known = self._known(key)
+        return known[0] if known is not None else self._made(key, self.call(record))
 
     def close(self) -> Any:
         """Close the file, and the user's object."""
-        cache, self._cache = self._cache, None
         try:
             return super().close()
         finally:
-            if cache is not None:
-                cache.close()
+            self.close_cache()
 
     def _key(self, record: Any) -> bytes:
         return content_digest("map", self._operator, self._version, record)
 
-    def _kept(self, key: bytes) -> tuple[Any] | None:
-        assert self._cache is not None
-        value = self._cache.get(key)
+    def _known(self, key: bytes) -> tuple[Any] | None:
+        value = self.kept(key)
         if value is None:
             return None
         self._metrics.add("remembered")
         return (pickle.loads(value),)  # noqa: S301 - from the user's own file, as their code is
 
-    def _keep(self, key: bytes, result: Any) -> Any:
-        assert self._cache is not None
-        self._cache.put(key, pickle.dumps(result, pickle.HIGHEST_PROTOCOL))
+    def _made(self, key: bytes, result: Any) -> Any:
+        self.keep(key, pickle.dumps(result, pickle.HIGHEST_PROTOCOL))
         self._metrics.add("computed")
         return result
 
@@ -151,5 +141,5 @@ class RememberingAsync(Remembering):
     async def execute(self, record: Any) -> Any:
         """Return the result that is kept, or await it."""
         key = self._key(record)
-        kept = self._kept(key)
-        return kept[0] if kept is not None else self._keep(key, await self.call(record))
+        known = self._known(key)
+        return known[0] if known is not None else self._made(key, await self.call(record))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -26,6 +25,16 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[UnifiedInferenceClient]
     shutil.rmtree(folder)
 
 
+def nearest(asked: dict[str, Any], known: list[dict[str, Any]]) -> dict[str, Any]:
+    """The document whose vector points most the same way."""
+
+    def likeness(document: dict[str, Any]) -> float:
+        pairs = zip(document["embedding"], asked["embedding"], strict=True)
+        return sum(one * other for one, other in pairs)
+
+    return max(known, key=likeness)
+
+
 @pytest.mark.engines
 @pytest.mark.timeout(180)
 def test_both(engines: UnifiedInferenceClient, tmp_path: Path) -> None:
@@ -37,7 +46,7 @@ def test_both(engines: UnifiedInferenceClient, tmp_path: Path) -> None:
     ]
     questions = ["What is bread made of?", "Who built the lighthouse?"]
 
-    def run() -> tuple[list[Any], list[Any], dict[str, dict[str, int]]]:
+    def run() -> tuple[list[Any], list[Any], list[dict[str, int]]]:
         env = LocalEnvironment("engines")
         vectors: list[Any] = []
         env.from_collection([*documents, *({"text": each} for each in questions)]).embed(
@@ -46,17 +55,7 @@ def test_both(engines: UnifiedInferenceClient, tmp_path: Path) -> None:
         first = env.submit(autostop=True)
         *known, bread, lighthouse = vectors
         pairs = [
-            {
-                "question": asked["text"],
-                "context": max(
-                    known,
-                    key=lambda d: (
-                        math.sumprod(d["embedding"], asked["embedding"])
-                        if hasattr(math, "sumprod")
-                        else sum(map(float.__mul__, d["embedding"], asked["embedding"]))
-                    ),
-                )["text"],
-            }
+            {"question": asked["text"], "context": nearest(asked, known)["text"]}
             for asked in (bread, lighthouse)
         ]
         second_env = LocalEnvironment("answers")
@@ -69,24 +68,21 @@ def test_both(engines: UnifiedInferenceClient, tmp_path: Path) -> None:
             cache=tmp_path / "cache.sqlite",
         ).sink(answers.append)
         second = second_env.submit(autostop=True)
-        metrics = {
-            "embed": second_metrics(first, "embed"),
-            "llm": second_metrics(second, "llm"),
-        }
-        return vectors, answers, metrics
+        return (
+            vectors,
+            answers,
+            [
+                first.operator("embed").metrics,
+                second.operator("llm").metrics,
+            ],
+        )
 
-    def second_metrics(result: Any, name: str) -> dict[str, int]:
-        metrics: dict[str, int] = result.operator(name).metrics
-        return metrics
-
-    vectors, answers, metrics = run()
+    vectors, answers, (embedded, asked) = run()
     assert [len(each["embedding"]) for each in vectors] == [384] * 5
     assert [each["context"] for each in answers] == [documents[2]["text"], documents[0]["text"]]
     assert all(each["answer"] for each in answers)
-    assert metrics["llm"]["requests"] == 2
-    assert metrics["llm"]["prompt_tokens"] > 20
-    assert 2 <= metrics["llm"]["completion_tokens"] <= 48
-    assert (metrics["embed"]["requests"], metrics["embed"]["texts"]) == (1, 5)
-    again = run()
-    assert again[:2] == (vectors, answers)
-    assert again[2] == {"embed": {"cached": 5}, "llm": {"cached": 2}}
+    assert asked["requests"] == 2
+    assert asked["prompt_tokens"] > 20
+    assert 2 <= asked["completion_tokens"] <= 48
+    assert (embedded["requests"], embedded["texts"]) == (1, 5)
+    assert run() == (vectors, answers, [{"cached": 5}, {"cached": 2}])

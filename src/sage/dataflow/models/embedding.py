@@ -52,7 +52,8 @@ class EmbeddingOperator(ModelOperator):
     async def execute(self, record: Any) -> Any:
         """Return a dict with its vector, or any other record as an `Embedded`."""
         text = self._text(record)
-        kept = self.kept(self.key(text))
+        key = self.key(text)
+        kept = None if key is None else self.kept(key)
         if kept is not None:
             self._account.count("cached")
             vector = unpack(kept)
@@ -78,7 +79,9 @@ class EmbeddingOperator(ModelOperator):
         if len(vectors) != len(texts):
             raise UpstreamError(f"embed(): sent {len(texts)} texts, got {len(vectors)} vectors")
         for text, vector in zip(texts, vectors, strict=True):
-            self.keep(self.key(text), pack(vector))
+            key = self.key(text)
+            if key is not None:
+                self.keep(key, pack(vector))
         return vectors
 
     def _text(self, record: Any) -> str:

@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from sage.dataflow.content import content_digest
-from sage.dataflow.content_cache import ContentCache
 from sage.dataflow.context import OperatorMetrics, RuntimeContext
 from sage.dataflow.models.clients import SHARED, ModelClient, default_model
 from sage.dataflow.models.usage import Account, Price
 from sage.dataflow.rate_limit import RateLimiter
-
-# Seconds after which a result that no other one follows is written.
-WRITE_AFTER = 0.25
+from sage.dataflow.write_behind import WriteBehind
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class ModelSettings:
     price: Price | None = None
 
 
-class ModelOperator:
+class ModelOperator(WriteBehind):
     """Asks a model about each record.
 
     Args:
@@ -62,9 +59,7 @@ class ModelOperator:
         self._account = Account(OperatorMetrics(), settings.price)
         self._client: ModelClient | None = settings.client
         self._shares = False
-        self._cache: ContentCache | None = None
         self._prefix = b""
-        self._write: asyncio.TimerHandle | None = None
 
     async def open(self, context: RuntimeContext) -> None:
         """Take the client, and open the cache.
@@ -80,28 +75,17 @@ class ModelOperator:
             self._client = await asyncio.to_thread(SHARED.enter)
             self._shares = True
         if settings.cache is not None:
-            self._cache = ContentCache(settings.cache)
+            self.open_cache(settings.cache)
             self._model = settings.model or await default_model(self.client, self._kind)
             self._prefix = content_digest(
                 self._kind, self._model, dict(settings.params), settings.version
             )
 
-    def flush(self) -> None:
-        """Write what is not yet in the cache's file."""
-        if self._write is not None:
-            self._write.cancel()
-            self._write = None
-        if self._cache is not None:
-            self._cache.flush()
-
     async def close(self) -> None:
         """Close the cache, and give up the client."""
         try:
-            self.flush()
+            self.close_cache()
         finally:
-            cache, self._cache = self._cache, None
-            if cache is not None:
-                cache.close()
             if self._shares:
                 self._shares = False
                 await SHARED.leave()
@@ -115,20 +99,6 @@ class ModelOperator:
     def key(self, asked: Any) -> bytes | None:
         """Return what a result is kept under, or None when none are kept."""
         return None if self._cache is None else content_digest(self._prefix, asked)
-
-    def kept(self, key: bytes | None) -> bytes | None:
-        """Return the result that is kept, if there is one."""
-        if key is None or self._cache is None:
-            return None
-        return self._cache.get(key)
-
-    def keep(self, key: bytes | None, result: bytes) -> None:
-        """Keep a result."""
-        if key is None or self._cache is None:
-            return
-        self._cache.put(key, result)
-        if self._write is None and self._cache.pending:
-            self._write = asyncio.get_running_loop().call_later(WRITE_AFTER, self.flush)
 
     async def ask(self, estimate: int, method: str, *asked: Any) -> Any:
         """Send a request when it may begin, and count what it used.
