@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -187,6 +190,35 @@ def test_a_file_of_the_jobs_own(isolated_home: Path) -> None:
         run(LocalEnvironment(name), [1, 2], square, remember=True)
         assert CALLS.total() == computed
     assert len(list((isolated_home / "sage" / "cache" / "remembered").glob("*.sqlite"))) == 2
+
+
+def test_written_by_a_timer(tmp_path: Path) -> None:
+    """What came in a burst is in the file soon, while the source still waits."""
+    path = tmp_path / "c.sqlite"
+    go_on = threading.Event()
+
+    def source() -> Iterator[int]:
+        yield from range(20)
+        assert go_on.wait(20)
+
+    env = LocalEnvironment("timer")
+    env.from_source(source).map(square, remember=path).sink(lambda _: None)
+    job = env.submit()
+    try:
+        wait_until(lambda: path.exists() and in_file(path) == 20)
+    finally:
+        go_on.set()
+        job.wait()
+
+
+def in_file(path: Path) -> int:
+    """How many results another process would see."""
+    connection = sqlite3.connect(path)
+    try:
+        (count,) = connection.execute("SELECT count(*) FROM entries").fetchone()
+    finally:
+        connection.close()
+    return int(count)
 
 
 def double(record: int) -> int:

@@ -57,8 +57,8 @@ def read_price(price: object) -> Price | None:
 class Account:
     """Counts what requests used among an operator's metrics.
 
-    Metrics are whole numbers, so costs are counted in millionths of the currency, ``cost_micros``;
-    what is less than one is carried over to the next request.
+    Metrics are whole numbers, so costs are counted in millionths of the currency, ``cost_micros``,
+    rounded once over all of a replica's tokens.
 
     Args:
         metrics: of the replica.
@@ -68,7 +68,8 @@ class Account:
     def __init__(self, metrics: OperatorMetrics, price: Price | None) -> None:
         self._metrics = metrics
         self._price = price
-        self._rest = 0.0
+        self._prompt_tokens = self._completion_tokens = 0
+        self._cost_micros = 0
 
     def count(self, name: str, amount: int = 1) -> None:
         """Add to a counter."""
@@ -76,12 +77,14 @@ class Account:
 
     def used(self, prompt_tokens: int, completion_tokens: int) -> None:
         """Count the tokens of a request."""
+        self._prompt_tokens += prompt_tokens
+        self._completion_tokens += completion_tokens
         self._metrics.add("prompt_tokens", prompt_tokens)
         if completion_tokens:
             self._metrics.add("completion_tokens", completion_tokens)
         if self._price is not None:
             # A price for a million tokens is a token's price in millionths.
-            cost = self._rest + prompt_tokens * self._price.prompt
-            cost += completion_tokens * self._price.completion
-            self._metrics.add("cost_micros", int(cost))
-            self._rest = cost - int(cost)
+            cost = self._prompt_tokens * self._price.prompt
+            cost += self._completion_tokens * self._price.completion
+            self._metrics.add("cost_micros", round(cost) - self._cost_micros)
+            self._cost_micros = round(cost)
