@@ -14,7 +14,7 @@ from sage.config.paths import user_paths
 from sage.dataflow.blueprint import Blueprint
 from sage.dataflow.content import content_digest
 from sage.dataflow.context import OperatorMetrics, RuntimeContext
-from sage.dataflow.functions.transform import MapFunction
+from sage.dataflow.functions.transform import EMPTY_FLUSHES
 from sage.dataflow.lifecycle import Wrapper
 from sage.dataflow.write_behind import WriteBehind
 from sage.errors import GraphError
@@ -45,9 +45,9 @@ def remembered(
         raise GraphError(
             "remember= keeps results under the operator's name, and a lambda has none; give name="
         )
-    for method, usual in (("flush", MapFunction.flush), ("snapshot", None)):
+    for method in ("flush", "snapshot"):
         own = getattr(_class_of(blueprint), method, None)
-        if own not in (None, usual):
+        if own is not None and own not in EMPTY_FLUSHES:
             raise GraphError(
                 f"{blueprint.label} defines {method}(), so it keeps something from one record to "
                 "the next: its results cannot be remembered by record; leave out remember="

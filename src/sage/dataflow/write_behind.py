@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from sage.dataflow.content_cache import TRANSACTION_SECONDS, ContentCache
 from sage.dataflow.guard import JobServices
-from sage.dataflow.lifecycle import Bound, Timed
+from sage.dataflow.lifecycle import Bound, Checkpointed, Timed
 from sage.dataflow.meter import Meter
 
 
-class WriteBehind(Timed, Bound):
+class WriteBehind(Timed, Bound, Checkpointed):
     """Base of an operator that has a `ContentCache` between its ``open`` and its ``close``."""
 
     _cache: ContentCache | None = None
@@ -47,14 +47,20 @@ class WriteBehind(Timed, Bound):
 
     def wake(self) -> list[Any]:
         """Write what is not yet in the file; emit nothing."""
-        self.flush()
+        self._write()
         return []
 
-    def flush(self) -> None:
-        """Write what is not yet in the file: at a checkpoint's barrier, and at the end."""
-        self.due = None
-        if self._cache is not None:
-            self._cache.flush()
+    def saved(self) -> None:
+        """Write what is not yet in the file: what a checkpoint counts as done is kept."""
+        self._write()
+
+    def restore_saved(self, state: None) -> None:
+        """Take nothing: all there is lies in the file."""
+
+    @staticmethod
+    def divided(states: Sequence[None], parallelism: int) -> Sequence[None]:  # noqa: ARG004
+        """Return nothing for each replica."""
+        return [None] * parallelism
 
     def close_cache(self) -> None:
         """Write what is not yet in the file, and close it."""
@@ -62,3 +68,8 @@ class WriteBehind(Timed, Bound):
         cache, self._cache = self._cache, None
         if cache is not None:
             cache.close()
+
+    def _write(self) -> None:
+        self.due = None
+        if self._cache is not None:
+            self._cache.flush()

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sage.dataflow.checks import check_count
-from sage.errors import BadRequestError, ConfigError
+from sage.dataflow.checks import check_count, check_seconds
+from sage.errors import BadRequestError
 
 # What a server says of a request of which one item may be to blame: its content, or its size.
 _OF_ITS_CONTENT = frozenset({400, 413, 422})
@@ -31,8 +31,7 @@ class Gathering:
     def __post_init__(self) -> None:
         check_count("batch_size", self.size)
         check_count("concurrency", self.concurrency)
-        if not 0 <= self.timeout < float("inf"):
-            raise ConfigError(f"batch_timeout is {self.timeout!r}; give seconds from 0")
+        check_seconds("batch_timeout", self.timeout)
 
     @property
     def records(self) -> int:
