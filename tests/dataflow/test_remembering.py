@@ -19,7 +19,7 @@ from tests.support import wait_until
 
 from sage.dataflow import LocalEnvironment, MapFunction
 from sage.dataflow.content_cache import TRANSACTION_SIZE
-from sage.errors import GraphError, OperatorError
+from sage.errors import ConfigError, GraphError, OperatorError
 
 CALLS: Counter[Any] = Counter()
 
@@ -181,6 +181,13 @@ def test_what_cannot_be_remembered(tmp_path: Path, function: Any) -> None:
     """Operators that keep something between records, and functions without a name, are refused."""
     with pytest.raises(GraphError, match=r"remember="):
         LocalEnvironment("no").from_collection([1]).map(function, remember=tmp_path / "c.sqlite")
+
+
+@pytest.mark.parametrize("remember", [3, "", ["a"]])
+def test_no_file(remember: Any) -> None:
+    """A wrong value is an error where it is written."""
+    with pytest.raises(ConfigError, match="remember is "):
+        LocalEnvironment("no").from_collection([1]).map(square, remember=remember)
 
 
 def test_a_file_of_the_jobs_own(isolated_home: Path) -> None:

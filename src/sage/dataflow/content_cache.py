@@ -274,6 +274,26 @@ class ContentCache:
             ) from error
 
 
+def cache_path(option: str, given: object, default: Path) -> Path | None:
+    """Return the file that an option names.
+
+    Args:
+        option: its name, for the message.
+        given: a path, True for the default one, or False or None for no cache.
+        default: file.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if given is None or given is False:
+        return None
+    if given is True:
+        return default
+    if isinstance(given, str | Path) and str(given):
+        return Path(given).expanduser().absolute()
+    raise ConfigError(f"{option} is {given!r}; give a file, or True for the user's own")
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     # Another thread may close it, after the one that uses it has ended.
     return sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)

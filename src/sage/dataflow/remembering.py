@@ -13,6 +13,7 @@ from typing import Any
 from sage.config.paths import user_paths
 from sage.dataflow.blueprint import Blueprint
 from sage.dataflow.content import content_digest
+from sage.dataflow.content_cache import cache_path
 from sage.dataflow.context import OperatorMetrics, RuntimeContext
 from sage.dataflow.functions.transform import EMPTY_FLUSHES
 from sage.dataflow.lifecycle import Wrapper
@@ -21,21 +22,15 @@ from sage.errors import GraphError
 
 
 def remembered(
-    blueprint: Blueprint,
-    options: Mapping[str, Any],
-    remember: str | Path | bool,
-    version: str,
-    *,
-    job: str,
+    blueprint: Blueprint, options: Mapping[str, Any], path: Path, version: str
 ) -> Blueprint:
     """Return the blueprint of a map that remembers its results.
 
     Args:
         blueprint: of the map.
         options: of the operator.
-        remember: the file, or True for the job's own in the user's cache folder.
+        path: of the file.
         version: of the function; results of another one are not used.
-        job: the environment's name.
 
     Raises:
         GraphError: nothing tells the function's results from another's, or it is one that keeps
@@ -52,16 +47,25 @@ def remembered(
                 f"{blueprint.label} defines {method}(), so it keeps something from one record to "
                 "the next: its results cannot be remembered by record; leave out remember="
             )
-    path = default_path(job) if remember is True else Path(str(remember))
-    wrap = partial(_wrapped, path=path.expanduser().absolute(), version=version)
-    return replace(blueprint, wrap=wrap)
+    return replace(blueprint, wrap=partial(_wrapped, path=path, version=version))
 
 
-def default_path(job: str) -> Path:
-    """Return where a job's results are kept that were given no file."""
+def results_path(remember: object, *, job: str) -> Path:
+    """Return the file that results are kept in.
+
+    Args:
+        remember: a path, or True for the job's own in the user's cache folder.
+        job: the environment's name.
+
+    Raises:
+        ConfigError: it is neither.
+    """
     # A job's name may hold anything; its digest makes two names two files.
     safe = "".join(each if each.isalnum() or each in "-_" else "_" for each in job)
-    return user_paths().cache / "remembered" / f"{safe}-{content_digest(job).hex()[:8]}.sqlite"
+    file = f"{safe}-{content_digest(job).hex()[:8]}.sqlite"
+    path = cache_path("remember", remember, user_paths().cache / "remembered" / file)
+    assert path is not None
+    return path
 
 
 def _class_of(blueprint: Blueprint) -> Any:

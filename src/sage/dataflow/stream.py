@@ -57,7 +57,7 @@ class Stream(ModelStream):
         self,
         function: Any,
         *args: Any,
-        remember: str | Path | bool = False,
+        remember: str | Path | bool | None = None,
         version: str | None = None,
         **kwargs: Any,
     ) -> Self:
@@ -81,17 +81,18 @@ class Stream(ModelStream):
             kwargs: of the constructor, and the operator's options.
 
         Raises:
+            ConfigError: ``remember`` is no file.
             GraphError: ``remember`` with a function that has no name and was given none, or with an
                 operator that keeps something from one record to the next.
         """
-        if remember is False:
+        if remember is None or remember is False:
             named = {} if version is None else {"version": version}
             return self._add(Kind.MAP, function, args, {**kwargs, **named})
-        from sage.dataflow.remembering import remembered
+        from sage.dataflow.remembering import remembered, results_path
 
         blueprint, options = self._split(Kind.MAP, function, args, kwargs)
-        kept = remembered(blueprint, options, remember, version or "1", job=self.environment.name)
-        return self.add(Kind.MAP, kept, options)
+        path = results_path(remember, job=self.environment.name)
+        return self.add(Kind.MAP, remembered(blueprint, options, path, str(version or 1)), options)
 
     def flatmap(self, function: Any, *args: Any, **kwargs: Any) -> Self:
         """Turn each record into any number: the function returns or yields them."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from sage.config.paths import user_paths
 from sage.dataflow.blueprint import Blueprint
 from sage.dataflow.checks import check_count
+from sage.dataflow.content_cache import cache_path
 from sage.dataflow.models.clients import (
     chat_parameters,
     check_client,
@@ -27,6 +28,8 @@ from sage.errors import ConfigError, UnknownKeyError, shorten
 
 # With them an answer holds more than the one text that is emitted.
 _MORE_THAN_TEXT = ("tools", "functions", "audio")
+# The records of a request that failed wait equally long, so that they go together again.
+_TOGETHER = ModelRetry(jitter=0.0)
 
 Built = tuple[Blueprint, dict[str, Any]]
 
@@ -44,11 +47,13 @@ def llm_operator(prompt: Prompt, into: str, **given: Any) -> Built:
         UnknownKeyError: there is no such option or parameter; names the nearest.
     """
     settings, options = _read("llm()", given, chat_parameters(), "achat")
-    if settings.params.get("n", 1) != 1 or any(settings.params.get(k) for k in _MORE_THAN_TEXT):
-        raise ConfigError(
-            f"llm() emits one text for each record, and {', '.join(settings.params)} may ask for "
-            "more; call client.achat(…, return_result=True) in an async map instead"
-        )
+    options["retry"] = _retry(options["retry"], ModelRetry())
+    for name, value in settings.params.items():
+        if (name == "n" and value != 1) or (name in _MORE_THAN_TEXT and value):
+            raise ConfigError(
+                f"llm() emits one text for each record, and {name}={shorten(value)} asks for more; "
+                "call client.achat(…, return_result=True) in an async map instead"
+            )
     _check_name("into", into)
     return Blueprint(LlmOperator, (settings, prompt_reader(prompt), into)), options
 
@@ -70,6 +75,7 @@ def embedding_operator(
         UnknownKeyError: there is no such option or parameter; names the nearest.
     """
     settings, options = _read("embed()", given, embedding_parameters(), "aembed")
+    options["retry"] = _retry(options["retry"], _TOGETHER)
     batches = Gathering(batch_size, batch_timeout, options["concurrency"])
     if not (field is None or callable(field)):
         _check_name("field", field)
@@ -97,35 +103,26 @@ def _read(
     check_count("concurrency", options["concurrency"])
     # Waiting takes one thread however many requests are out.
     options.setdefault("parallelism", 1)
+    # The keys hold all that an answer depends on, so one file does for every pipeline.
     settings = ModelSettings(
         client,
         model,
         params,
         timeout,
         limiter,
-        _cache_path(cache),
+        cache_path("cache", cache, user_paths().cache / "models.sqlite"),
         str(version),
         read_price(price),
     )
-    return settings, {**options, "retry": _retry(retry)}
+    return settings, {**options, "retry": retry}
 
 
-def _cache_path(cache: object) -> Path | None:
-    if cache is None or cache is False:
-        return None
-    if cache is True:
-        # Its keys hold all that an answer depends on, so one file does for every pipeline.
-        return user_paths().cache / "models.sqlite"
-    if isinstance(cache, str | Path):
-        return Path(cache).expanduser().absolute()
-    raise ConfigError(f"cache is {shorten(cache)}; give a file, or True for the user's own")
-
-
-def _retry(retry: object) -> object:
+def _retry(retry: object, policy: ModelRetry) -> object:
+    """Return a policy of what a user gave; ``policy`` with so many attempts for a number."""
     if retry is None:
-        return ModelRetry()
+        return policy
     if isinstance(retry, int) and not isinstance(retry, bool):
-        return ModelRetry(attempts=retry)
+        return replace(policy, attempts=retry)
     return retry
 
 
