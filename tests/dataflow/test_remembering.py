@@ -267,7 +267,7 @@ def test_a_killed_job_goes_on_where_it_was(tmp_path: Path) -> None:
     path, done = tmp_path / "c.sqlite", tmp_path / "done.txt"
     command = [sys.executable, "-c", PROGRAM, str(path), str(done)]
     first = subprocess.Popen([*command, "500"])
-    wait_until(lambda: done.exists() and done.read_text().count("\n") == 500)
+    wait_until(lambda: done.exists() and done.read_text().count("\n") == 500, 45)
     first.send_signal(signal.SIGKILL)
     assert first.wait() == -signal.SIGKILL
     done.unlink()

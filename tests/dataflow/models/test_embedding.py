@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.dataflow.models.busy import Busy
 from tests.inference.client.conftest import Answer, FakeServer, Seen, lengths
 from tests.support import wait_until
 
@@ -135,26 +136,11 @@ def test_timer(server: FakeServer, client: UnifiedInferenceClient) -> None:
 
 def test_requests_at_once(server: FakeServer, client: UnifiedInferenceClient) -> None:
     """As many requests are under way as asked for, and never more."""
-    lock = threading.Lock()
-    counts = {"now": 0, "most": 0}
-    full = threading.Event()
-
-    def route(seen: Seen) -> Answer:
-        with lock:
-            counts["now"] += 1
-            counts["most"] = max(counts.values())
-            if counts["now"] == 3:
-                full.set()
-        assert full.wait(20)
-        with lock:
-            counts["now"] -= 1
-        return by_length(seen)
-
-    server.routes[EMBEDDINGS] = route
+    server.routes[EMBEDDINGS] = busy = Busy(3, by_length)
     records = ["x" * n for n in range(1, 200)]
     out, _ = embed(LocalEnvironment("busy"), records, client=client, batch_size=8, concurrency=3)
     assert [each.record for each in out] == records
-    assert counts["most"] == 3
+    assert busy.most == 3
 
 
 def test_similar_lengths_go_together(server: FakeServer, client: UnifiedInferenceClient) -> None:

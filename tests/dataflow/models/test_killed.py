@@ -51,7 +51,7 @@ def test_only_what_is_missing_is_asked(tmp_path: Path, server: FakeServer) -> No
     server.routes["/v1/chat/completions"] = route
     command = [sys.executable, "-c", PROGRAM, server.url, str(cache), str(emitted)]
     first = subprocess.Popen(command)
-    wait_until(lambda: emitted.exists() and len(emitted.read_text().split()) >= RECORDS // 4)
+    wait_until(lambda: emitted.exists() and len(emitted.read_text().split()) >= RECORDS // 4, 45)
     first.send_signal(signal.SIGKILL)
     assert first.wait() == -signal.SIGKILL
     stuck.clear()

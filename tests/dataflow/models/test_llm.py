@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.dataflow.models.busy import Busy
 from tests.inference.client.conftest import Answer, FakeServer, Seen, echo_chat
 
 from sage.dataflow import Answered, DeadLetter, LocalEnvironment, ModelRetry, Usage
@@ -124,31 +125,9 @@ def test_wrong_options(options: dict[str, Any], error: type[Exception], message:
         LocalEnvironment("wrong").from_collection(["a"]).llm(**options)
 
 
-class Busy:
-    """A route that holds requests until ``full`` of them are there; counts those at once."""
-
-    def __init__(self, full: int) -> None:
-        self.full = full
-        self.most = self.now = 0
-        self._lock = threading.Lock()
-        self._all = threading.Event()
-
-    def __call__(self, seen: Seen) -> Answer:
-        with self._lock:
-            self.now += 1
-            self.most = max(self.most, self.now)
-            if self.now == self.full:
-                self._all.set()
-        assert self._all.wait(20), "not as many requests came as may be under way"
-        time.sleep(0.002)  # one more than allowed would come now
-        with self._lock:
-            self.now -= 1
-        return echo_chat(seen)
-
-
 def test_concurrency(server: FakeServer, client: UnifiedInferenceClient) -> None:
     """As many requests are under way as asked for, and never more."""
-    server.routes[CHAT] = busy = Busy(6)
+    server.routes[CHAT] = busy = Busy(6, echo_chat)
     out, _ = ask(
         LocalEnvironment("busy"), [str(n) for n in range(60)], client=client, concurrency=6
     )
