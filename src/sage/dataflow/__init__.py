@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sage.dataflow.content_cache import CacheStats, ContentCache
     from sage.dataflow.context import RuntimeContext
     from sage.dataflow.dead_letters import DeadLetter
     from sage.dataflow.environment import LocalEnvironment
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from sage.dataflow.job import JobHandle
     from sage.dataflow.kafka.record import KafkaRecord
     from sage.dataflow.kafka.sink import KafkaSink
+    from sage.dataflow.models.embedding import Embedded
+    from sage.dataflow.models.llm import Answered
+    from sage.dataflow.models.retry import ModelRetry
+    from sage.dataflow.models.usage import Price, Usage
     from sage.dataflow.needs import Resources
     from sage.dataflow.result import JobResult, JobStatus, OperatorReport
     from sage.dataflow.retry import RetryPolicy
@@ -41,9 +46,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AggregateFunction": "sage.dataflow.functions",
+    "Answered": "sage.dataflow.models.llm",
     "BatchFunction": "sage.dataflow.functions",
+    "CacheStats": "sage.dataflow.content_cache",
     "CoMapFunction": "sage.dataflow.functions",
+    "ContentCache": "sage.dataflow.content_cache",
     "DeadLetter": "sage.dataflow.dead_letters",
+    "Embedded": "sage.dataflow.models.embedding",
     "FileOffset": "sage.dataflow.files.source",
     "FileRecord": "sage.dataflow.files.source",
     "FilterFunction": "sage.dataflow.functions",
@@ -58,9 +67,11 @@ _HOMES = {
     "LateRecordError": "sage.errors",
     "LocalEnvironment": "sage.dataflow.environment",
     "MapFunction": "sage.dataflow.functions",
-    "ProcessFunction": "sage.dataflow.functions",
+    "ModelRetry": "sage.dataflow.models.retry",
     "OperatorReport": "sage.dataflow.result",
     "Resources": "sage.dataflow.needs",
+    "Price": "sage.dataflow.models.usage",
+    "ProcessFunction": "sage.dataflow.functions",
     "RetryPolicy": "sage.dataflow.retry",
     "RuntimeContext": "sage.dataflow.context",
     "SessionWindows": "sage.dataflow.windows",
@@ -70,14 +81,19 @@ _HOMES = {
     "Stream": "sage.dataflow.stream",
     "TimerFired": "sage.dataflow.timers",
     "TumblingWindows": "sage.dataflow.windows",
+    "Usage": "sage.dataflow.models.usage",
     "WindowResult": "sage.dataflow.windows",
 }
 
 __all__ = [
     "AggregateFunction",
+    "Answered",
     "BatchFunction",
+    "CacheStats",
     "CoMapFunction",
+    "ContentCache",
     "DeadLetter",
+    "Embedded",
     "FileOffset",
     "FileRecord",
     "FilterFunction",
@@ -92,7 +108,9 @@ __all__ = [
     "LateRecordError",
     "LocalEnvironment",
     "MapFunction",
+    "ModelRetry",
     "OperatorReport",
+    "Price",
     "ProcessFunction",
     "Resources",
     "RetryPolicy",
@@ -104,6 +122,7 @@ __all__ = [
     "Stream",
     "TimerFired",
     "TumblingWindows",
+    "Usage",
     "WindowResult",
 ]
 

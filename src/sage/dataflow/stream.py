@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from sage.dataflow.batching import Batcher, estimate_tokens
@@ -17,6 +18,7 @@ from sage.dataflow.event_time import (
 )
 from sage.dataflow.graph import Kind, Node
 from sage.dataflow.keyed import KeyedStream
+from sage.dataflow.models.stream import ModelStream
 from sage.dataflow.sinks.choose import choose_sink
 from sage.dataflow.splitting import SplitStream
 from sage.errors import ConfigError, GraphError, shorten
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 HERE = {"workers": "thread"}
 
 
-class Stream:
+class Stream(ModelStream):
     """What an operator emits. Its methods add operators; nothing runs before ``submit``.
 
     Every method takes an operator object, a class with its constructor's arguments, or a plain
@@ -54,9 +56,46 @@ class Stream:
         self.environment = environment
         self.nodes = nodes
 
-    def map(self, function: Any, *args: Any, **kwargs: Any) -> Self:
-        """Turn each record into one; a record for which the function returns None is dropped."""
-        return self._add(Kind.MAP, function, args, kwargs)
+    def map(
+        self,
+        function: Any,
+        *args: Any,
+        remember: str | Path | bool | None = None,
+        version: str | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Turn each record into one; a record for which the function returns None is dropped.
+
+        With ``remember`` results are kept in a file, so that a job that was killed goes on where it
+        was, and a second run computes nothing: ``stream.map(parse, remember="parsed.sqlite")``. A
+        result is kept by the content of its record, the operator's name and ``version``, wherever
+        the record comes from and in whatever order. The function must depend on nothing else; give
+        another version when it changes. Records are texts, bytes, numbers, lists, dicts, numpy
+        arrays, dataclasses and the like; one of another kind is an error. Results are pickled, so
+        the file is to be trusted as code is. A kill loses the results of the last quarter of a
+        second at most. The operator's metrics count ``remembered`` and ``computed`` records.
+
+        Args:
+            function: a callable, an operator, or a class of such.
+            args: of the constructor, when it is a class.
+            remember: the file, which several replicas, processes and jobs may use at once; True for
+                one of the environment's name in the user's cache folder.
+            version: of the function, "1" by default; without ``remember`` it is the constructor's.
+            kwargs: of the constructor, and the operator's options.
+
+        Raises:
+            ConfigError: ``remember`` is no file.
+            GraphError: ``remember`` with a function that has no name and was given none, or with an
+                operator that keeps something from one record to the next.
+        """
+        if remember is None or remember is False:
+            named = {} if version is None else {"version": version}
+            return self._add(Kind.MAP, function, args, {**kwargs, **named})
+        from sage.dataflow.remembering import remembered, results_path
+
+        blueprint, options = self._split(Kind.MAP, function, args, kwargs)
+        path = results_path(remember, job=self.environment.name)
+        return self.add(Kind.MAP, remembered(blueprint, options, path, str(version or 1)), options)
 
     def flatmap(self, function: Any, *args: Any, **kwargs: Any) -> Self:
         """Turn each record into any number: the function returns or yields them."""
@@ -238,13 +277,18 @@ class Stream:
     def _add(
         self, kind: Kind, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Self:
+        return self.add(kind, *self._split(kind, function, args, kwargs))
+
+    def _split(
+        self, kind: Kind, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Blueprint, dict[str, Any]]:
         blueprint, options = split_arguments(function, args, kwargs, method=kind.value)
         if not (blueprint.is_class or blueprint.is_instance or callable(function)):
             raise GraphError(
                 f"{kind.value}() got {shorten(function)}; give a callable, an operator with "
                 "execute(), or a class of such"
             )
-        return self.add(kind, blueprint, options)
+        return blueprint, options
 
     def _check_environment(self, method: str, *others: Stream) -> None:
         for other in others:

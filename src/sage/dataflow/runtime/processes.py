@@ -64,15 +64,7 @@ class ProcessStageReplica(StageReplica):
         registrations = services.registered.registrations
         for registration in registrations:
             registration.check_sendable()
-        order = (
-            "start",
-            stage,
-            index,
-            profile,
-            services.clock_offset,
-            share.resources,
-            registrations,
-        )
+        settings = (index, profile, services.clock_offset, share.resources, registrations)
         self._visible = [] if share.visible is None else [share.visible]
         self._order = pickle.dumps(("start", stage, *settings), PROTOCOL)
         self._services = services
