@@ -72,17 +72,22 @@ class EngineLoad(NamedTuple):
 
 
 class EngineModel(Protocol):
-    """A simulated engine: given requests, it says when it must be looked at again.
+    """A simulated engine: given requests, it says when it must be looked at again."""
 
-    Attributes:
-        spec: what the scheduler is told of it.
-        wake: when `step` is due, in seconds; infinite while there is nothing to do.
-        log: when its steps' tokens left it; None where answers come whole.
-    """
+    @property
+    def spec(self) -> InstanceSpec:
+        """What the scheduler is told of it."""
+        ...
 
-    spec: InstanceSpec
-    wake: float
-    log: TokenLog | None
+    @property
+    def wake(self) -> float:
+        """When `step` is due, in seconds; infinite while there is nothing to do."""
+        ...
+
+    @property
+    def log(self) -> TokenLog | None:
+        """When its steps' tokens left it; None where answers come whole."""
+        ...
 
     def refuses(self, request: EngineRequest) -> str:
         """Return why it cannot serve the request; empty when it can."""

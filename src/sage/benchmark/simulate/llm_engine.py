@@ -71,7 +71,7 @@ class LlmEngine:
     ) -> None:
         self.spec = spec
         self.wake = _NEVER
-        self.log: TokenLog = TokenLog()
+        self.log = TokenLog()
         self.preemptions = 0
         times, capacity = profile.times, profile.capacity
         self._async = profile.asynchronous
@@ -148,7 +148,8 @@ class LlmEngine:
         if self._leaving or self._cancels:
             self._let_go(now)
         growth = self._room_to_decode(now)
-        new, pairs, done = 0, 0.0, []
+        new, pairs = 0, 0.0
+        done: list[EngineRequest] = []
         waiting = self._waiting
         if self._prefilling or (waiting and waiting[0][0] <= now and growth >= 0):
             new, pairs, done = self._prefill(now, growth)
@@ -246,7 +247,7 @@ class LlmEngine:
         return None
 
     def _joins(self, request: EngineRequest, step: int) -> bool:
-        """Its prompt is computed: it decodes from now on. Return whether this is its first token."""
+        """Its prompt is computed and it decodes; return whether this is its first token."""
         request.since = step
         request.phase = (step + 1 - request.context) % self._capacity.block_size
         self._growth[request.phase] += 1

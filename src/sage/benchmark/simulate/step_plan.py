@@ -78,7 +78,7 @@ class StepPlan:
         return count
 
     def log(self, times: array[float], out: float) -> float:
-        """Append when each step's tokens leave, `out` seconds after its end; return the last end."""
+        """Append when each step's tokens leave, `out` s after its end; return the last end."""
         last = self.end(self.count)
         if self.count > 1:
             begin, first, half = self._begin + out, self._first, self._half
