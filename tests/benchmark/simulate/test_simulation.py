@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from sage.benchmark.arrivals import ArrivalPattern
 from sage.benchmark.config import HybridBenchmarkConfig, LLMBenchmarkConfig
-from sage.benchmark.exchange import Failure
+from sage.benchmark.exchange import Exchange, Failure
 from sage.benchmark.load import LoadResult
 from sage.benchmark.simulate.attainment import by_class
 from sage.benchmark.simulate.bench import SimulatedBench, simulate
 from sage.benchmark.simulate.config import SimulationConfig
+from sage.benchmark.simulate.llm_engine import LlmEngine
 from sage.benchmark.simulate.simulation import Simulation
 from sage.benchmark.simulate.terms import Terms, mixed_terms, terms_of
 from sage.benchmark.summary import summarise
@@ -178,6 +181,25 @@ def test_classes_are_judged_by_their_own_objectives() -> None:
         mixed_terms([(0.0, easy)], seed=0)
 
 
+def test_ctrl_c_leaves_what_has_ended() -> None:
+    """The others are unsent or interrupted, and the sums agree."""
+    answers = 0
+
+    def interrupt(_: Exchange) -> None:
+        nonlocal answers
+        answers += 1
+        if answers == 20:
+            raise KeyboardInterrupt
+
+    run = SimulatedBench(_BUSY, _ONE, on_answer=interrupt).run()
+    counts = run.summary.counts
+    assert not run.complete
+    assert counts.judged == 20
+    assert counts.interrupted > 0
+    assert counts.unsent > 0
+    assert counts.judged + counts.interrupted + counts.unsent == counts.planned == 400
+
+
 def test_more_engines_serve_a_busy_load_better() -> None:
     """The run's figures are those of live runs."""
     shares = []
@@ -190,6 +212,42 @@ def test_more_engines_serve_a_busy_load_better() -> None:
         assert run.summary == summarise(run.load, _BUSY)
         shares.append(run.summary.overall.attainment)
     assert shares[0] < 0.9 < shares[1]
+
+
+def test_an_engine_that_cannot_preempt_is_given_no_more_than_it_holds(tmp_path: Path) -> None:
+    """As llama.cpp with a pool of 8,192 tokens and eight slots, whose steps are not overlapped."""
+    data = {
+        "scheduling": {"asynchronous": False, "preempts": False, "prefix_caching": False},
+        "f_capacity": {
+            "num_gpu_blocks": 8192,
+            "block_size": 1,
+            "max_num_seqs": 8,
+            "max_num_batched_tokens": 2048,
+            "max_model_len": 4096,
+        },
+        "step_model_for_a_simulator": {
+            "params_ms": {"b0": 3.2, "b1": 3.6, "b2": 0.0, "p0": 3.0, "c1": 1.0}
+        },
+    }
+    path = tmp_path / "llama.json"
+    path.write_text(json.dumps(data))
+    engines = SimulationConfig(profile=str(path), engines=1).build()
+    one = engines["llm-0"]
+    assert isinstance(one, LlmEngine)
+    assert (one.spec.max_requests, one.spec.max_tokens) == (8, 8192)
+    config = LLMBenchmarkConfig(
+        requests=60, rate=50.0, prompt_tokens="uniform:100:3000", output_tokens="uniform:10:1000"
+    )
+    result = Simulation(Scheduler("hybrid_slo"), engines).run(plan_requests(config))
+    assert all(e.failure is None for e in result.exchanges)
+    assert one.preemptions == 0
+    # 147 tokens/s for one request, 249 for eight.
+    alone = SimulationConfig(profile=str(path), engines=1, network_ms=0)
+    for users, speed in ((1, 147), (8, 249)):
+        requests = [PlannedRequest(n, 0.0, TrafficClass.CHAT, 1, 200) for n in range(users)]
+        closed = replace(config, arrival=ArrivalPattern.CLOSED, users=users)
+        exchanges = simulate(requests, closed, alone).exchanges
+        assert users * 200 / max(e.ended for e in exchanges) == pytest.approx(speed, rel=0.02)
 
 
 def test_wrong_settings_are_refused() -> None:

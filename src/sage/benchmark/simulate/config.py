@@ -87,14 +87,7 @@ class SimulationConfig:
         if self.profile is not None:
             llm = self._llm_profile(self.profile)
             for number in range(self.engines):
-                spec = InstanceSpec(
-                    f"llm-{number}",
-                    Kind.LLM,
-                    (CHAT_MODEL,),
-                    self.max_requests,
-                    chunk_tokens=llm.capacity.max_num_batched_tokens,
-                    max_request_tokens=llm.capacity.max_model_len,
-                )
+                spec = self._spec(f"llm-{number}", llm)
                 engines[spec.id] = LlmEngine(llm, spec, lag=self.lag, hash_tokens=self.hash_tokens)
         if self.embedding_profile is not None:
             embedding = self._embedding_profile(self.embedding_profile)
@@ -102,6 +95,23 @@ class SimulationConfig:
                 spec = InstanceSpec(f"embedding-{number}", Kind.EMBEDDING, (EMBEDDING_MODEL,))
                 engines[spec.id] = EmbeddingEngine(embedding, spec, lag=self.lag)
         return engines
+
+    def _spec(self, name: str, profile: LlmProfile) -> InstanceSpec:
+        """Return what a gateway would be told of such an engine."""
+        capacity = profile.capacity
+        most, tokens = self.max_requests, None
+        if not profile.preempts:
+            most = min(most, capacity.max_num_seqs)
+            tokens = capacity.num_gpu_blocks * capacity.block_size
+        return InstanceSpec(
+            name,
+            Kind.LLM,
+            (CHAT_MODEL,),
+            most,
+            tokens,
+            chunk_tokens=capacity.max_num_batched_tokens,
+            max_request_tokens=capacity.max_model_len,
+        )
 
     def _llm_profile(self, name: str) -> LlmProfile:
         profile = load_profile(name)

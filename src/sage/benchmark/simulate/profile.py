@@ -111,6 +111,8 @@ class LlmProfile:
         asynchronous: whether a step is put together while the one before runs (vLLM V1), so that
             what arrives meanwhile waits for a whole step more.
         prefix_caching: whether it keeps what it has computed for prompts that begin alike.
+        preempts: whether a request starts over when the KV cache is full (vLLM). Where it does not
+            (llama.cpp), the gateway gives the engine no more tokens than the cache has.
     """
 
     name: str
@@ -118,6 +120,7 @@ class LlmProfile:
     capacity: Capacity
     asynchronous: bool = True
     prefix_caching: bool = True
+    preempts: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +171,7 @@ class _Scheduling:
 
     asynchronous: bool = True
     prefix_caching: bool = True
+    preempts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +271,7 @@ def _llm(source: _Source) -> LlmProfile:
         capacity=capacity,
         asynchronous=scheduling.asynchronous,
         prefix_caching=scheduling.prefix_caching,
+        preempts=scheduling.preempts,
     )
 
 

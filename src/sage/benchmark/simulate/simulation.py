@@ -106,6 +106,8 @@ class Simulation:
     ) -> LoadResult:
         """Issue every request and go on until each has ended.
 
+        Ctrl-C breaks it off: what has ended by then stays, as in a live run.
+
         Args:
             requests: in the order they are due; chat requests have at least a token each way.
             users: 0 for an open loop; else a closed one, in which so many users each send the
@@ -121,13 +123,21 @@ class Simulation:
         if users:
             for _ in range(min(users, len(requests))):
                 self._issue(self._source.popleft(), 0.0)
-        self._loop()
-        if self._flights:
+        interrupted = False
+        try:
+            self._loop()
+        except KeyboardInterrupt:
+            interrupted = True
+        if self._flights and not interrupted:
             raise ConfigError(
                 f"{len(self._flights)} requests can never be served: does an engine serve them?"
             )
-        last = max((exchange.ended for exchange in self._exchanges), default=0.0)
-        return LoadResult(self._exchanges, 0, 0.0, 0.0, last, [])
+        exchanges = self._exchanges
+        last = max((exchange.ended for exchange in exchanges), default=0.0)
+        for exchange in exchanges:
+            if not exchange.ended:
+                exchange.interrupted, exchange.ended = True, last
+        return LoadResult(exchanges, len(requests) - len(exchanges), 0.0, 0.0, last, [])
 
     def _loop(self) -> None:
         events, source = self._events, self._source
