@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 from sage.benchmark.exchange import Exchange, Failure
 from sage.benchmark.load import LoadResult
+from sage.benchmark.simulate.client import Client, Flight
 from sage.benchmark.simulate.config import CHAT_MODEL, EMBEDDING_MODEL
-from sage.benchmark.simulate.engine_request import Emission, EngineModel, EngineRequest
+from sage.benchmark.simulate.engine_request import Emission, EngineModel
+from sage.benchmark.simulate.events import NEVER, Events
 from sage.benchmark.simulate.terms import Terms, TermsOf
 from sage.benchmark.token_log import LoggedTimes
-from sage.benchmark.workload import PlannedRequest, TrafficClass
+from sage.benchmark.workload import PlannedRequest
 from sage.errors import ConfigError
 from sage.inference.scheduling.decision import Decision, Dispatch
 from sage.inference.scheduling.request import Kind, Request
@@ -24,20 +24,6 @@ from sage.inference.scheduling.scheduler import Scheduler
 _TICK = 0.25
 _SHORTEST_NAP = 0.002
 _TELEMETRY = 1.0
-_NEVER = float("inf")
-_UNLIMITED = 1 << 60
-
-
-class _Flight:
-    """A request on its way: what the client, the gateway and the engine each know of it."""
-
-    __slots__ = ("chat", "engine", "exchange", "request")
-
-    def __init__(self, exchange: Exchange, request: EngineRequest) -> None:
-        self.exchange = exchange
-        self.request = request
-        self.chat = exchange.request.traffic is TrafficClass.CHAT
-        self.engine: EngineModel | None = None
 
 
 class Simulation:
@@ -68,7 +54,7 @@ class Simulation:
         terms: TermsOf = lambda _: Terms(),
         lag: float = 0.0,
         stream: bool = True,
-        timeout_s: float = _NEVER,
+        timeout_s: float = NEVER,
         max_in_flight: int | None = None,
         tells_output: bool = True,
         on_answer: Callable[[Exchange], None] | None = None,
@@ -78,26 +64,24 @@ class Simulation:
         self._terms = terms
         self._lag = lag
         self._stream = stream
-        self._timeout_s = timeout_s
-        self._slots = max_in_flight or _UNLIMITED
-        self._free = True
         self._tells_output = tells_output
-        self._on_answer = on_answer
-        self._events: list[tuple[float, int, Callable[[float, Any], None], Any]] = []
-        self._number = 0
-        self._flights: dict[int, _Flight] = {}
-        self._exchanges: list[Exchange] = []
-        self._source: deque[PlannedRequest] = deque()
-        self._held: deque[tuple[PlannedRequest, float]] = deque()
-        self._deadlines: deque[_Flight] = deque()
-        self._ids = 0
-        self._out = 0
-        self._users = 0
-        self._think_s = 0.0
+        self._events = Events()
+        self._client = Client(
+            self._events,
+            self._arrive,
+            self._gone,
+            lag=lag,
+            stream=stream,
+            timeout_s=timeout_s,
+            max_in_flight=max_in_flight,
+            on_answer=on_answer,
+        )
+        # Those that the gateway has, by the scheduler's ids.
+        self._flights: dict[int, Flight] = {}
         self._ticking = False
         self._woken_at: float | None = None
         self._asked: dict[str, float] = {}
-        self._seen: dict[str, float] = dict.fromkeys(self._engines, _NEVER)
+        self._seen: dict[str, float] = dict.fromkeys(self._engines, NEVER)
         for engine in self._engines.values():
             scheduler.instance_up(engine.spec, 0.0)
 
@@ -117,12 +101,7 @@ class Simulation:
         Raises:
             ConfigError: the engines stand still though requests have not ended.
         """
-        self._source = deque(requests)
-        self._users, self._think_s = users, think_s
-        self._free = not users and self._slots == _UNLIMITED
-        if users:
-            for _ in range(min(users, len(requests))):
-                self._issue(self._source.popleft(), 0.0)
+        self._client.begin(requests, users, think_s)
         interrupted = False
         try:
             self._loop()
@@ -132,7 +111,7 @@ class Simulation:
             raise ConfigError(
                 f"{len(self._flights)} requests can never be served: does an engine serve them?"
             )
-        exchanges = self._exchanges
+        exchanges = self._client.exchanges
         last = max((exchange.ended for exchange in exchanges), default=0.0)
         for exchange in exchanges:
             if not exchange.ended:
@@ -140,78 +119,19 @@ class Simulation:
         return LoadResult(exchanges, len(requests) - len(exchanges), 0.0, 0.0, last, [])
 
     def _loop(self) -> None:
-        events, source = self._events, self._source
+        queue, client = self._events.queue, self._client
         pop = heapq.heappop
-        # A closed loop's source is drawn from when answers come, not by time.
-        ahead = self._lag if self._free else 0.0
-        due = source[0].at + ahead if source and not self._users else _NEVER
         while True:
-            if events and events[0][0] < due:
-                now, _, handle, about = pop(events)
+            if queue and queue[0][0] < client.due:
+                now, _, handle, about = pop(queue)
                 handle(now, about)
-            elif due < _NEVER:
-                planned = source.popleft()
-                if self._out >= self._slots:
-                    self._held.append((planned, planned.at))
-                elif self._free:
-                    # Nothing happens at the client meanwhile: it is at the gateway at once.
-                    self._arrive(due, self._flight(planned, planned.at, planned.at))
-                else:
-                    self._issue(planned, planned.at)
-                due = source[0].at + ahead if source else _NEVER
+            elif client.due < NEVER:
+                client.send_next()
             else:
                 return
 
-    def _at(self, moment: float, handle: Callable[[float, Any], None], about: Any) -> None:
-        self._number += 1
-        heapq.heappush(self._events, (moment, self._number, handle, about))
-
-    # The client
-
-    def _issue(self, planned: PlannedRequest, now: float, intended: float | None = None) -> None:
-        flight = self._flight(planned, now, now if intended is None else intended)
-        self._at(now + self._lag, self._arrive, flight)
-
-    def _flight(self, planned: PlannedRequest, now: float, intended: float) -> _Flight:
-        exchange = Exchange(planned, intended=intended, ready=now, streamed=self._stream)
-        exchange.sent = now
-        self._exchanges.append(exchange)
-        self._out += 1
-        self._ids += 1
-        chat = planned.traffic is TrafficClass.CHAT
-        request = EngineRequest(
-            self._ids,
-            planned.prompt_tokens,
-            planned.output_tokens if chat else 0,
-            planned.batch,
-            planned.priority,
-            planned.blocks,
-        )
-        flight = _Flight(exchange, request)
-        if self._timeout_s < _NEVER:
-            if not self._deadlines:
-                self._at(now + self._timeout_s, self._give_up, None)
-            self._deadlines.append(flight)
-        return flight
-
-    def _give_up(self, now: float, _: None) -> None:
-        """Clients whose time is over leave, and the next look is when the next one's is."""
-        waiting = self._deadlines
-        while waiting:
-            flight = waiting[0]
-            exchange = flight.exchange
-            if not exchange.ended:
-                due = exchange.sent + self._timeout_s
-                if due > now:
-                    self._at(due, self._give_up, None)
-                    return
-                exchange.fail(Failure.TIMEOUT, f"no whole answer in {self._timeout_s:g} s", now)
-                self._left(now, flight)
-                self._at(now + self._lag, self._gone, flight)
-            waiting.popleft()
-
-    def _gone(self, now: float, flight: _Flight) -> None:
-        """The gateway sees that a client has left."""
+    def _gone(self, now: float, flight: Flight) -> None:
+        """A client has left."""
         if self._flights.pop(flight.request.id, None) is None:
             return
         if flight.engine is not None:
@@ -219,32 +139,14 @@ class Simulation:
             self._watch(flight.engine)
         self._apply(self._scheduler.cancel(flight.request.id, now), now)
 
-    def _left(self, now: float, flight: _Flight) -> None:
-        """An exchange has ended at its client."""
-        self._out -= 1
-        if self._on_answer is not None:
-            self._on_answer(flight.exchange)
-        if self._users:
-            if self._source:
-                self._at(now + self._think_s, self._next_of_user, None)
-        elif self._held:
-            planned, intended = self._held.popleft()
-            self._issue(planned, now, intended)
-
-    def _next_of_user(self, now: float, _: None) -> None:
-        if self._source:
-            self._issue(self._source.popleft(), now)
-
-    # The gateway
-
-    def _arrive(self, now: float, flight: _Flight) -> None:
+    def _arrive(self, now: float, flight: Flight) -> None:
         planned, request = flight.exchange.request, flight.request
         chat = flight.chat
         terms = self._terms(planned)
         self._flights[request.id] = flight
         if not self._ticking:
             self._ticking = True
-            self._at(now + _TICK, self._tick, None)
+            self._events.at(now + _TICK, self._tick, None)
         decisions = self._scheduler.submit(
             Request(
                 request.id,
@@ -276,34 +178,22 @@ class Simulation:
                 del self._flights[decision.request_id]
                 kind = Failure.REJECTED if decision.status in (429, 503) else Failure.CLIENT_ERROR
                 detail = f"status {decision.status}: {decision.reason}"
-                self._fail(flight, decision.status, kind, detail, now)
+                self._client.refused(flight, decision.status, kind, detail, now)
 
-    def _fail(self, flight: _Flight, status: int, kind: Failure, detail: str, now: float) -> None:
-        """Answer with an error; the client has it a hop later."""
-        if flight.exchange.failure is None:
-            flight.exchange.status = status
-            ended = partial(self._failed_at_client, kind, detail)
-            self._at(now + self._lag, ended, flight)
-
-    def _failed_at_client(self, kind: Failure, detail: str, now: float, flight: _Flight) -> None:
-        if flight.exchange.failure is None:
-            flight.exchange.fail(kind, detail, now)
-            self._left(now, flight)
-
-    def _dispatch(self, flight: _Flight, engine: EngineModel, now: float) -> None:
+    def _dispatch(self, flight: Flight, engine: EngineModel, now: float) -> None:
         flight.engine = engine
         why = engine.refuses(flight.request)
         if why:
-            self._at(now + 2 * self._lag, partial(self._refused, why), flight)
+            self._events.at(now + 2 * self._lag, partial(self._refused, why), flight)
             return
         flight.exchange.instance = engine.spec.id
         engine.submit(flight.request, now)
         self._watch(engine)
 
-    def _refused(self, why: str, now: float, flight: _Flight) -> None:
+    def _refused(self, why: str, now: float, flight: Flight) -> None:
         """An engine has answered that a request cannot be served."""
         if self._flights.pop(flight.request.id, None) is not None:
-            self._fail(flight, 400, Failure.CLIENT_ERROR, f"status 400: {why}", now)
+            self._client.refused(flight, 400, Failure.CLIENT_ERROR, f"status 400: {why}", now)
             self._apply(self._scheduler.failed(flight.request.id, now), now)
 
     def _wake_up_in_time(self, now: float) -> None:
@@ -312,7 +202,7 @@ class Simulation:
         wake = self._scheduler.next_wake(now)
         if wake is not None and wake - now < _TICK:
             self._woken_at = max(now + _SHORTEST_NAP, wake)
-            self._at(self._woken_at, self._woken, None)
+            self._events.at(self._woken_at, self._woken, None)
 
     def _woken(self, now: float, _: None) -> None:
         self._woken_at = None
@@ -335,7 +225,7 @@ class Simulation:
                     self._apply(decisions, now)
         self._apply(self._scheduler.tick(now), now)
         if self._flights:
-            self._at(now + _TICK, self._tick, None)
+            self._events.at(now + _TICK, self._tick, None)
         else:
             self._ticking = False
 
@@ -347,20 +237,17 @@ class Simulation:
         name = engine.spec.id
         if wake != self._seen[name]:
             self._seen[name] = wake
-            if wake < _NEVER:
-                self._number += 1
-                heapq.heappush(self._events, (wake, self._number, self._step, engine))
+            if wake < NEVER:
+                self._events.at(wake, self._step, engine)
 
     def _step(self, now: float, engine: EngineModel) -> None:
         if engine.wake != now or self._seen[engine.spec.id] != now:
             return
         emission = engine.step()
-        self._seen[engine.spec.id] = _NEVER
+        self._seen[engine.spec.id] = NEVER
         self._watch(engine)
         if emission is not None:
-            self._number += 1
-            item = (emission.at, self._number, self._emit, emission)
-            heapq.heappush(self._events, item)
+            self._events.at(emission.at, self._emit, emission)
 
     def _emit(self, now: float, emission: Emission) -> None:
         flights, scheduler = self._flights, self._scheduler
@@ -375,7 +262,7 @@ class Simulation:
             if flight is not None:
                 self._answered(flight, now)
 
-    def _answered(self, flight: _Flight, now: float) -> None:
+    def _answered(self, flight: Flight, now: float) -> None:
         request, scheduler = flight.request, self._scheduler
         number = request.id
         prompt = request.prompt * request.texts
@@ -397,13 +284,4 @@ class Simulation:
         else:
             out = ended - engine.log.times[request.runs[-1][1] - 1]
             exchange.token_times = LoggedTimes(engine.log, request.runs, out)
-        if self._free and ended <= exchange.sent + self._timeout_s:
-            # Nobody at the client waits for it: no event is needed.
-            self._answered_at_client(ended, flight)
-        else:
-            self._at(ended, self._answered_at_client, flight)
-
-    def _answered_at_client(self, now: float, flight: _Flight) -> None:
-        if flight.exchange.failure is None:
-            flight.exchange.ended = now
-            self._left(now, flight)
+        self._client.answered(flight, ended)
