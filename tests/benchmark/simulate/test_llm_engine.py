@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -62,10 +63,27 @@ def test_a_long_prompt_is_cut_to_the_budget_and_others_decode_along() -> None:
     one = engine()
     first, long = EngineRequest(1, 16, 40), EngineRequest(2, 5000, 2)
     drive(one, [(0.0, first), (0.05, long)])
-    gaps = [b - a for a, b in zip(one.log.times, list(one.log.times)[1:], strict=False)]
-    assert sum(gap > 0.02 for gap in gaps) == 3
+    gaps = [b - a for a, b in pairwise(list(one.log.times))]
+    assert sum(gap > 0.021 for gap in gaps) == 3
     assert first.runs == [(0, 40)]
     assert max(gaps) < 0.06
+
+
+def test_tokens_are_handed_out_once_the_next_step_is_launched() -> None:
+    """Before a step that is launched kernel by kernel: its gap falls into two, whose sum stays."""
+    gaps = {}
+    for ahead in (True, False):
+        one = engine(replace(PROFILE, asynchronous=ahead))
+        drive(one, [(0.0, EngineRequest(1, 16, 40)), (0.05, EngineRequest(2, 2000, 1))])
+        moments = list(one.log.times)
+        gaps[ahead] = [b - a for a, b in pairwise(moments)]
+    step = (6.0 + 0.02 * 2000 + 1e-6 * 2000**2 / 2 + 0.01) / 1000
+    assert max(gaps[False]) == pytest.approx(step, abs=1e-5)
+    longest = max(gaps[True])
+    before = gaps[True][gaps[True].index(longest) - 1]
+    assert before == pytest.approx(0.020)
+    decode = gaps[True][0]
+    assert before + longest == pytest.approx(step + decode, abs=1e-5)
 
 
 def test_requests_beyond_max_num_seqs_wait() -> None:

@@ -24,7 +24,8 @@ _TRACE_HAS = (
 trace_option = click.option(
     "--trace",
     type=click.Path(dir_okay=False, exists=True),
-    help="Requests of this trace (Azure, Mooncake, BurstGPT).  [default: drawn]",
+    help="Replay this trace (Azure, Mooncake, BurstGPT), whole unless --requests says how many.  "
+    "[default: requests are drawn]",
 )
 scale_option = click.option(
     "--rate-scale",

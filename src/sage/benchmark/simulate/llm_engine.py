@@ -144,7 +144,7 @@ class LlmEngine:
     def step(self) -> Emission | None:
         """Book the steps planned before `wake`, and plan on."""
         now = self.wake
-        emission = self._book()
+        left = self._book()
         if self._leaving or self._cancels:
             self._let_go(now)
         growth = self._room_to_decode(now)
@@ -156,11 +156,15 @@ class LlmEngine:
         begin = max(now, self._end)
         if new:
             self._plan_step(begin, new, pairs, done)
+            if self._async and new + self._batch > self._floor[2]:
+                self._launch(now)
         elif self._batch:
             self._plan_run(begin, now)
         else:
             self._rest()
-        return emission
+        if left is None:
+            return None
+        return Emission(self.log.times[-1] + self._lag, *left)
 
     # What is planned
 
@@ -196,6 +200,18 @@ class LlmEngine:
         self._plan = plan
         self.wake = plan.wake(ahead=self._async)
 
+    def _launch(self, now: float) -> None:
+        """Launching a step kernel by kernel takes the engine's time from now on.
+
+        The tokens of the step before are handed out afterwards, and what comes meanwhile can be
+        in the step after.
+        """
+        launched = now + self._floor[1]
+        times = self.log.times
+        if times and times[-1] < launched + self._out and self._end > now:
+            times[-1] = launched + self._out
+        self.wake = max(self.wake, launched)
+
     def _rest(self) -> None:
         """Nothing can be computed: wait for what comes, or for room."""
         moments = [queue[0][0] for queue in (self._waiting, self._cancels) if queue]
@@ -216,7 +232,7 @@ class LlmEngine:
 
     # What has come about
 
-    def _book(self) -> Emission | None:
+    def _book(self) -> tuple[list[EngineRequest], list[EngineRequest]] | None:
         """Take the planned steps for done; return what leaves with the last of them."""
         plan = self._plan
         if plan is None:
@@ -230,9 +246,7 @@ class LlmEngine:
         if batch:
             self._context += plan.count * batch
             self._cache.take(self._new_blocks(first, plan.count))
-        firsts = plan.done
-        if firsts:
-            firsts = [r for r in firsts if self._joins(r, last)]
+        firsts = [r for r in plan.done if self._joins(r, last)] if plan.done else []
         ended = []
         ends = self._ends
         while ends and ends[0][0] <= last:
@@ -242,9 +256,7 @@ class LlmEngine:
                 request.over = True
                 self._leaving.append((self._end, request))
                 ended.append(request)
-        if firsts or ended:
-            return Emission(times[-1] + self._lag, firsts, ended)
-        return None
+        return (firsts, ended) if firsts or ended else None
 
     def _joins(self, request: EngineRequest, step: int) -> bool:
         """Its prompt is computed and it decodes; return whether this is its first token."""
