@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sage.benchmark.config import BenchmarkConfig
 from sage.benchmark.exchange import Exchange
@@ -149,7 +149,10 @@ def summarise(result: LoadResult, config: BenchmarkConfig) -> Summary:
         for name in (TrafficClass.CHAT, TrafficClass.EMBEDDING)
         if any(e.request.traffic is name for e in judged)
     ]
-    classes.append(_class(ALL, judged, config, duration))
+    if len(classes) == 1:
+        classes.append(replace(classes[0], name=ALL))
+    else:
+        classes.append(_class(ALL, judged, config, duration))
     overall = classes[-1]
     counts = Counts(
         planned=len(result.exchanges) + result.unsent,

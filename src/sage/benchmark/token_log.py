@@ -40,6 +40,9 @@ class LoggedTimes(Sequence[float]):
         self.lag = lag
 
     def __len__(self) -> int:
+        if len(self.runs) == 1:
+            start, stop = self.runs[0]
+            return stop - start
         return sum(stop - start for start, stop in self.runs)
 
     def __iter__(self) -> Iterator[float]:
