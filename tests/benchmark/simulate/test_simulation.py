@@ -123,6 +123,15 @@ def test_a_closed_loop_keeps_its_users_busy() -> None:
     assert starts[7:] == pytest.approx([end + 0.5 for end in ends[:63]])
 
 
+def test_a_request_refused_at_the_very_beginning_has_ended() -> None:
+    """At the moment 0, without a network: it is a failure, not one that was broken off."""
+    config = replace(_BUSY, arrival=ArrivalPattern.CLOSED, users=5, requests=5)
+    tight = replace(_ONE, network_ms=0.0, max_requests=1, max_queued=1)
+    result = simulate(plan_requests(config), config, tight)
+    assert sum(e.failure is Failure.REJECTED for e in result.exchanges) == 3
+    assert not any(e.interrupted for e in result.exchanges)
+
+
 def test_waiting_for_a_slot_counts_as_latency() -> None:
     """One out at once: the second's time counts from when it should have left."""
     requests = [PlannedRequest(n, 0.0, TrafficClass.CHAT, 100, 100) for n in range(2)]

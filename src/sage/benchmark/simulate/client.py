@@ -153,7 +153,7 @@ class Client:
         while waiting:
             flight = waiting[0]
             exchange = flight.exchange
-            if not exchange.ended:
+            if is_out(exchange):
                 due = exchange.sent + self._timeout_s
                 if due > now:
                     self._events.at(due, self._give_up, None)
@@ -187,3 +187,8 @@ class Client:
     def _next_of_user(self, now: float, _: None) -> None:
         if self._source:
             self._issue(self._source.popleft(), now)
+
+
+def is_out(exchange: Exchange) -> bool:
+    """Whether an exchange has not ended; one that is refused at the moment 0 has."""
+    return not exchange.ended and exchange.failure is None

@@ -8,7 +8,7 @@ from functools import partial
 
 from sage.benchmark.exchange import Exchange, Failure
 from sage.benchmark.load import LoadResult
-from sage.benchmark.simulate.client import Client, Flight
+from sage.benchmark.simulate.client import Client, Flight, is_out
 from sage.benchmark.simulate.config import CHAT_MODEL, EMBEDDING_MODEL
 from sage.benchmark.simulate.engine_request import Emission, EngineModel
 from sage.benchmark.simulate.events import NEVER, Events
@@ -114,7 +114,7 @@ class Simulation:
         exchanges = self._client.exchanges
         last = max((exchange.ended for exchange in exchanges), default=0.0)
         for exchange in exchanges:
-            if not exchange.ended:
+            if is_out(exchange):
                 exchange.interrupted, exchange.ended = True, last
         return LoadResult(exchanges, len(requests) - len(exchanges), 0.0, 0.0, last, [])
 
