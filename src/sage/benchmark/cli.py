@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,12 +18,28 @@ import click
 from sage.benchmark.config import MODES, BenchmarkConfig, load_config, with_options
 from sage.benchmark.options import build_config, workload_options
 from sage.benchmark.policies import StrategyAdapter
+from sage.benchmark.simulate.commands import (
+    plan,
+    policy_option,
+    scale_option,
+    simulated_workload,
+    trace_option,
+    workload,
+)
+from sage.benchmark.simulate.options import (
+    SIMULATION_FLAGS,
+    build_simulation,
+    simulation_options,
+    split_options,
+)
 from sage.benchmark.template import as_json, as_yaml
 from sage.errors import ConfigError
 
 if TYPE_CHECKING:
+    from sage.benchmark.exchange import Exchange
     from sage.benchmark.report import Origin
-    from sage.benchmark.run import Run
+    from sage.benchmark.run import Bench, Run
+    from sage.benchmark.simulate.bench import SimulatedBench
     from sage.benchmark.target import Found
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -41,6 +59,21 @@ def cli() -> None:
     """Root of the command tree."""
 
 
+_OUTPUT_OPTIONS = (
+    click.option(
+        "--output",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Write the results as JSON to this file.  [default: not written]",
+    ),
+    click.option(
+        "--raw/--no-raw",
+        default=True,
+        show_default=True,
+        help="List each request in that file.",
+    ),
+)
+
+
 def _target_options(command: _F) -> _F:
     options = (
         click.option(
@@ -48,20 +81,22 @@ def _target_options(command: _F) -> _F:
             is_flag=True,
             help="Start the packaged engines and a gateway for this run.  [default: off]",
         ),
+        click.option(
+            "--simulate",
+            is_flag=True,
+            help="Simulate gateway and engines; the flags below say which.  [default: off]",
+        ),
         click.option("--api-key", help="Sent as a bearer token.  [default: none]"),
-        click.option(
-            "--output",
-            type=click.Path(path_type=Path, dir_okay=False),
-            help="Write the results as JSON to this file.  [default: not written]",
-        ),
-        click.option(
-            "--raw/--no-raw",
-            default=True,
-            show_default=True,
-            help="List each request in that file.",
-        ),
+        *_OUTPUT_OPTIONS,
+        simulation_options(),
     )
     for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _output_options(command: _F) -> _F:
+    for option in reversed(_OUTPUT_OPTIONS):
         command = option(command)
     return command
 
@@ -98,7 +133,7 @@ def replay(
     requests: int | None,
     **options: Any,
 ) -> int:
-    """Replay a trace: Azure's CSV or Mooncake's JSON lines."""
+    """Replay a trace: Azure's or BurstGPT's CSV, or Mooncake's JSON lines."""
     config = build_config(config_file, mode, {"trace": trace, **_workload(options)})
     config = replace(config, requests=requests)
     config.validate()
@@ -125,6 +160,22 @@ def compare(
     if len(config.policies) < 2:
         raise ConfigError("name at least two policies: --policies fifo,hybrid_slo")
     return _measure(config, options, comparing=True)
+
+
+@cli.command()
+@_output_options
+@simulated_workload("rounds")
+@trace_option
+@scale_option
+@policy_option
+@simulation_options()
+def simulate(config_file: Path | None, mode: str | None, policy: str | None, **options: Any) -> int:
+    """Simulate a gateway and its engines, and report as of a live run."""
+    config = workload(config_file, mode, policy, _workload(options))
+    return _measure(config, {**options, "simulate": True, "embedded": False, "api_key": None})
+
+
+cli.add_command(plan)
 
 
 @cli.command()
@@ -162,7 +213,7 @@ def policies(url: str | None) -> None:
 
 
 def _workload(options: dict[str, Any]) -> dict[str, Any]:
-    own = ("embedded", "api_key", "output", "raw")
+    own = ("embedded", "api_key", "output", "raw", "simulate", *SIMULATION_FLAGS)
     return {name: value for name, value in options.items() if name not in own}
 
 
@@ -175,16 +226,41 @@ def _one_policy(config: BenchmarkConfig, policy: str | None) -> BenchmarkConfig:
 
 def _measure(config: BenchmarkConfig, options: dict[str, Any], *, comparing: bool = False) -> int:
     from sage.benchmark.report import Origin
+    from sage.benchmark.run import Bench
 
-    if options["embedded"] and config.url:
-        raise ConfigError("--embedded starts a gateway of its own; leave --url out")
+    _check_target(config, options)
     output: Path | None = options["output"]
     if output is not None and not output.absolute().parent.is_dir():
         raise ConfigError(f"--output: there is no folder {output.absolute().parent}")
     origin = Origin(_command(options["api_key"]), dt.datetime.now(dt.UTC).isoformat("T", "seconds"))
-    with _target(config, options) as found:
-        runs = _progress(config, found, comparing)
+    if options["simulate"]:
+        found, runs = _simulate(config, options, comparing)
+    else:
+        with _target(config, options) as found:
+            runs = _progress(config, partial(Bench, config, found), comparing)
     return _report(config, found, origin, runs, options=options, comparing=comparing)
+
+
+def _check_target(config: BenchmarkConfig, options: dict[str, Any]) -> None:
+    if options["embedded"] and config.url:
+        raise ConfigError("--embedded starts a gateway of its own; leave --url out")
+    if options["simulate"]:
+        if options["embedded"] or config.url:
+            raise ConfigError("--simulate needs no server; leave --url and --embedded out")
+    elif given := split_options(options)[0]:
+        flag = next(iter(given)).replace("_", "-")
+        raise ConfigError(f"--{flag} is for simulated engines; add --simulate")
+
+
+def _simulate(
+    config: BenchmarkConfig, options: dict[str, Any], comparing: bool
+) -> tuple[Found, list[Run]]:
+    from sage.benchmark.simulate.bench import SimulatedBench
+
+    simulation = build_simulation(config, split_options(options)[0])
+    make = partial(SimulatedBench, config, simulation)
+    # They end by thousands a second: a bar that moved for each would take most of the time.
+    return make().found, _progress(config, make, comparing, every=1000)
 
 
 def _command(api_key: str | None) -> str:
@@ -209,7 +285,13 @@ def _unnamed(config: BenchmarkConfig) -> dict[str, None]:
     return {name: None for name in names if hasattr(config, name)}
 
 
-def _progress(config: BenchmarkConfig, found: Found, comparing: bool) -> list[Run]:
+def _progress(
+    config: BenchmarkConfig,
+    make: Callable[..., Bench | SimulatedBench],
+    comparing: bool,
+    *,
+    every: int = 1,
+) -> list[Run]:
     """Measure, with a progress bar where stderr is a terminal; an interrupted run is the last."""
     from rich.console import Console
     from rich.progress import (
@@ -220,7 +302,6 @@ def _progress(config: BenchmarkConfig, found: Found, comparing: bool) -> list[Ru
         TimeRemainingColumn,
     )
 
-    from sage.benchmark.run import Bench
     from sage.benchmark.workload import plan_requests
 
     console = Console(stderr=True)
@@ -234,7 +315,13 @@ def _progress(config: BenchmarkConfig, found: Found, comparing: bool) -> list[Ru
     runs: list[Run] = []
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("requests", total=total)
-        bench = Bench(config, found, on_answer=lambda _: bar.advance(task))
+        answers = itertools.count(1)
+
+        def answered(_: Exchange) -> None:
+            if next(answers) % every == 0:
+                bar.advance(task, every)
+
+        bench = make(on_answer=answered)
         try:
             # Extended one by one, so that what came before an interrupt is kept.
             runs.extend(bench.compare() if comparing else [bench.run()])

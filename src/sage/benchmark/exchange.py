@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -93,6 +94,7 @@ class Exchange:
     """
 
     __slots__ = (
+        "_arrivals",
         "_body",
         "_events",
         "_finished",
@@ -121,7 +123,8 @@ class Exchange:
         self.intended = intended
         self.ready = ready
         self.sent = 0.0
-        self.token_times: list[float] = []
+        self._arrivals: list[float] = []
+        self.token_times: Sequence[float] = self._arrivals
         self.ended = 0.0
         self.status = 0
         self.failure: Failure | None = None
@@ -193,7 +196,7 @@ class Exchange:
             self.fail(Failure.STREAM_ERROR, str(chunk.error), now)
         for choice in chunk.choices:
             if choice.has_tokens():
-                self.token_times.append(now)
+                self._arrivals.append(now)
             if choice.finish_reason:
                 self._finished = True
         if chunk.usage is not None:
@@ -217,6 +220,6 @@ class Exchange:
                 found = f"{len(vectors)} vectors for {self.request.batch} texts"
                 self.fail(Failure.EMPTY, found, now)
         elif any(choice.has_tokens() for choice in answer.choices):
-            self.token_times.append(now)
+            self._arrivals.append(now)
         else:
             self.fail(Failure.EMPTY, "the answer holds no choice with tokens", now)

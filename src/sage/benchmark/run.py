@@ -43,6 +43,7 @@ class Run:
         summary: the figures.
         verdict: the client's on itself.
         load: every exchange.
+        simulated: whether its time was, so that no client had a part in it.
     """
 
     policy: str | None
@@ -51,12 +52,28 @@ class Run:
     summary: Summary
     verdict: Verdict
     load: LoadResult = field(repr=False)
+    simulated: bool = False
 
     @property
     def complete(self) -> bool:
         """Whether it was not broken off."""
         counts = self.summary.counts
         return not (counts.unsent or counts.interrupted)
+
+
+def turns(config: BenchmarkConfig) -> Iterator[tuple[str, int, int]]:
+    """Yield policy, seed and round of each run of a comparison, rounds numbered from 1.
+
+    Raises:
+        ConfigError: there are fewer than two policies.
+    """
+    policies = config.policies
+    if len(policies) < 2:
+        raise ConfigError("a comparison needs at least two policies, such as fifo,hybrid_slo")
+    for number in range(config.rounds):
+        shift = number % len(policies)
+        for policy in (*policies[shift:], *policies[:shift]):
+            yield policy, config.seed + number, number + 1
 
 
 class Bench:
@@ -101,17 +118,13 @@ class Bench:
         Raises:
             SageError: as `run`.
         """
-        policies = self._config.policies
-        if len(policies) < 2:
-            raise ConfigError("a comparison needs at least two policies, such as fifo,hybrid_slo")
+        planned = list(turns(self._config))
         with self._policies():
-            for number in range(self._config.rounds):
-                shift = number % len(policies)
-                for policy in (*policies[shift:], *policies[:shift]):
-                    run = self._measure(policy, self._config.seed + number, number + 1)
-                    yield run
-                    if not run.complete:
-                        return
+            for policy, seed, number in planned:
+                run = self._measure(policy, seed, number)
+                yield run
+                if not run.complete:
+                    return
 
     @contextlib.contextmanager
     def _policies(self) -> Iterator[None]:

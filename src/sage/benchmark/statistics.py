@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import fmean, stdev
 
 # Student's t at 97.5%, by degrees of freedom from 1; the last one serves for all above.
@@ -55,6 +57,30 @@ def spread(samples: Sequence[float]) -> Spread | None:
         p99=percentile(ordered, 0.99),
         p999=percentile(ordered, 0.999),
         max=ordered[-1],
+    )
+
+
+def weighted_spread(samples: Mapping[float, int]) -> Spread | None:
+    """Return the spread of samples that occur so many times each, or None when there are none."""
+    ordered = sorted(samples)
+    upto = list(accumulate(samples[value] for value in ordered))
+    if not upto or not upto[-1]:
+        return None
+    count = upto[-1]
+
+    def at(share: float) -> float:
+        rank = max(1, math.ceil(round(share * count, 9)))
+        return ordered[bisect_left(upto, rank)]
+
+    return Spread(
+        count=count,
+        mean=math.fsum(value * samples[value] for value in ordered) / count,
+        p50=at(0.5),
+        p90=at(0.9),
+        p95=at(0.95),
+        p99=at(0.99),
+        p999=at(0.999),
+        max=ordered[bisect_left(upto, count)],
     )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from sage.benchmark.config import BenchmarkConfig
 from sage.benchmark.exchange import Exchange
+from sage.benchmark.gaps import gap_spread
 from sage.benchmark.load import LoadResult
 from sage.benchmark.slo import LLMSLOConfig
 from sage.benchmark.statistics import Spread, spread
@@ -149,7 +149,10 @@ def summarise(result: LoadResult, config: BenchmarkConfig) -> Summary:
         for name in (TrafficClass.CHAT, TrafficClass.EMBEDDING)
         if any(e.request.traffic is name for e in judged)
     ]
-    classes.append(_class(ALL, judged, config, duration))
+    if len(classes) == 1:
+        classes.append(replace(classes[0], name=ALL))
+    else:
+        classes.append(_class(ALL, judged, config, duration))
     overall = classes[-1]
     counts = Counts(
         planned=len(result.exchanges) + result.unsent,
@@ -195,13 +198,7 @@ def _class(
         output_tokens=tokens * each,
         ttft_ms=spread([ttft_ms(item) for item in chat]),
         tpot_ms=spread([value for item in chat if (value := tpot_ms(item)) is not None]),
-        itl_ms=spread(list(_gaps(chat))),
+        itl_ms=gap_spread([item.token_times for item in chat]),
         e2e_ms=spread([e2e_ms(item) for item in answered]),
         delay_ms=spread([(item.sent - item.intended) * 1000 for item in exchanges]),
     )
-
-
-def _gaps(exchanges: Iterable[Exchange]) -> Iterable[float]:
-    for item in exchanges:
-        for before, after in pairwise(item.token_times):
-            yield (after - before) * 1000

@@ -1,8 +1,9 @@
 """Request traces: who asked for how much, when.
 
-Read are the CSV of the Azure LLM inference traces (TIMESTAMP, ContextTokens, GeneratedTokens) and
-the JSON lines of Mooncake (timestamp in ms, input_length, output_length, hash_ids: one id for each
-block of 512 prompt tokens, equal ids being equal text).
+Read are the CSV of the Azure LLM inference traces (TIMESTAMP, ContextTokens, GeneratedTokens),
+that of BurstGPT (Timestamp in seconds, Request tokens, Response tokens), and the JSON lines of
+Mooncake (timestamp in ms, input_length, output_length, hash_ids: one id for each block of 512
+prompt tokens, equal ids being equal text).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ BLOCK_TOKENS = 512
 """Prompt tokens that one hash id of a Mooncake trace stands for."""
 
 _AZURE = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
+_BURSTGPT = ("Timestamp", "Request tokens", "Response tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def read_trace(path: Path, *, limit: int | None = None) -> list[TraceRecord]:
     lines = text.splitlines()
     if not lines:
         raise ConfigError(f"trace {path} is empty")
-    read = _mooncake if lines[0].lstrip().startswith("{") else _azure
+    read = _mooncake if lines[0].lstrip().startswith("{") else _table
     records: list[TraceRecord] = []
     for number, record in read(lines, path):
         if records and record.at < records[-1].at:
@@ -90,15 +92,43 @@ def scaled(records: list[TraceRecord], factor: float) -> list[TraceRecord]:
     return [replace(record, at=record.at / factor) for record in records]
 
 
-def _azure(lines: list[str], path: Path) -> Iterator[tuple[int, TraceRecord]]:
+def repeated(records: list[TraceRecord], count: int) -> list[TraceRecord]:
+    """Return ``count`` requests: the trace as often as that takes, one mean gap in between.
+
+    Blocks of one repetition are not those of another, so that no cache gains from it.
+
+    Raises:
+        ConfigError: the trace has no requests, or the count is below 1.
+    """
+    if not records or count < 1:
+        raise ConfigError(f"{len(records)} requests cannot be repeated to make {count}")
+    size = len(records)
+    span = records[-1].at * size / max(1, size - 1)
+    ids = 1 + max((max(record.blocks, default=0) for record in records), default=0)
+    return [
+        replace(
+            record,
+            at=record.at + span * turn,
+            blocks=tuple(block + ids * turn for block in record.blocks),
+        )
+        for turn in range(-(-count // size))
+        for record in records[: count - turn * size]
+    ]
+
+
+def _table(lines: list[str], path: Path) -> Iterator[tuple[int, TraceRecord]]:
+    """Read either CSV, told apart by the name of the column with the times."""
     rows = csv.reader(lines)
     header = [name.strip() for name in next(rows)]
-    missing = [name for name in _AZURE if name not in header]
+    burst = _BURSTGPT[0] in header
+    names = _BURSTGPT if burst else _AZURE
+    moment = _seconds if burst else _moment
+    missing = [name for name in names if name not in header]
     if missing:
         raise ConfigError(
             f"trace {path}, line 1: no column {missing[0]}; it has {', '.join(header)}"
         )
-    columns = [header.index(name) for name in _AZURE]
+    columns = [header.index(name) for name in names]
     for number, row in enumerate(rows, 2):
         if not row:
             continue
@@ -109,11 +139,21 @@ def _azure(lines: list[str], path: Path) -> Iterator[tuple[int, TraceRecord]]:
         yield (
             number,
             TraceRecord(
-                _moment(at, f"{where}, column TIMESTAMP"),
-                _tokens(prompt, f"{where}, column ContextTokens"),
-                _tokens(output, f"{where}, column GeneratedTokens"),
+                moment(at, f"{where}, column {names[0]}"),
+                _tokens(prompt, f"{where}, column {names[1]}"),
+                _tokens(output, f"{where}, column {names[2]}"),
             ),
         )
+
+
+def _seconds(text: str, where: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise ConfigError(f"{where}: {text!r} is not a number of seconds") from None
+    if not math.isfinite(seconds) or seconds < 0:
+        raise ConfigError(f"{where}: {text.strip()} is not a time; it must be at least 0")
+    return seconds
 
 
 def _moment(text: str, where: str) -> float:

@@ -1,0 +1,124 @@
+"""Runs and comparisons in simulated time, with the figures of live ones."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from sage.benchmark.arrivals import ArrivalPattern
+from sage.benchmark.config import BenchmarkConfig
+from sage.benchmark.exchange import Exchange
+from sage.benchmark.load import LoadResult
+from sage.benchmark.run import Run, turns
+from sage.benchmark.simulate.config import CHAT_MODEL, EMBEDDING_MODEL, SimulationConfig
+from sage.benchmark.simulate.simulation import Simulation
+from sage.benchmark.simulate.terms import TermsOf, terms_of
+from sage.benchmark.summary import summarise
+from sage.benchmark.target import Found
+from sage.benchmark.verdict import judge
+from sage.benchmark.wire import Models
+from sage.benchmark.workload import PlannedRequest, plan_requests
+from sage.errors import ConfigError
+from sage.inference.scheduling.scheduler import Scheduler
+
+
+class SimulatedBench:
+    """Measures simulated engines with one workload, as `Bench` does a live server.
+
+    Args:
+        config: the workload, validated; its policies are tried, or else the simulation's own.
+        simulation: gateway and engines.
+        on_answer: called with each answer, for a progress display.
+    """
+
+    def __init__(
+        self,
+        config: BenchmarkConfig,
+        simulation: SimulationConfig,
+        *,
+        on_answer: Callable[[Exchange], None] | None = None,
+    ) -> None:
+        self._config = config
+        self._simulation = simulation
+        self._on_answer = on_answer
+
+    @property
+    def found(self) -> Found:
+        """What stands for the server in reports."""
+        return Found(self._simulation.describe(), Models(CHAT_MODEL, EMBEDDING_MODEL))
+
+    def run(self) -> Run:
+        """Run once.
+
+        Raises:
+            SageError: a profile, a policy or the workload is wrong.
+        """
+        policies = self._config.policies
+        if len(policies) > 1:
+            raise ConfigError(
+                f"a run has one policy, not {', '.join(policies)}; `compare` takes several"
+            )
+        policy = policies[0] if policies else self._simulation.policy
+        return self._measure(policy, self._config.seed, 0)
+
+    def compare(self) -> Iterator[Run]:
+        """Run each policy once a round, on the same requests, and yield each run."""
+        for policy, seed, number in turns(self._config):
+            yield self._measure(policy, seed, number)
+
+    def _measure(self, policy: str, seed: int, number: int) -> Run:
+        config = replace(self._config, seed=seed)
+        simulation = replace(self._simulation, policy=policy)
+        result = simulate(plan_requests(config), config, simulation, on_answer=self._on_answer)
+        summary = summarise(result, config)
+        return Run(policy, seed, number, summary, judge(result), result, simulated=True)
+
+
+def simulate(
+    requests: Sequence[PlannedRequest],
+    config: BenchmarkConfig,
+    simulation: SimulationConfig,
+    *,
+    terms: TermsOf | None = None,
+    on_answer: Callable[[Exchange], None] | None = None,
+) -> LoadResult:
+    """Simulate the requests and return what became of each, in seconds from 0.
+
+    Args:
+        requests: in the order they are due.
+        config: how the client goes about it: closed loop, time limit, slots, streams, seed.
+        simulation: gateway and engines.
+        terms: class and objectives of each request; by default the configuration's SLOs.
+        on_answer: called with each exchange that has ended.
+
+    Raises:
+        SageError: a profile or a policy is wrong, or no engine serves a request.
+    """
+    scheduler = Scheduler(simulation.policy, max_queued=simulation.max_queued, seed=config.seed)
+    world = Simulation(
+        scheduler,
+        simulation.build(),
+        terms=terms or terms_of(config),
+        lag=simulation.lag,
+        stream=config.stream,
+        timeout_s=config.timeout_s,
+        max_in_flight=config.max_in_flight,
+        on_answer=on_answer,
+    )
+    users = config.users if config.arrival is ArrivalPattern.CLOSED else 0
+    with _no_collections():
+        return world.run(requests, users=users, think_s=config.think_s)
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """What a simulation allocates has no cycles, and looking through it all again takes long."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
