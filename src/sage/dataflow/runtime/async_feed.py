@@ -82,6 +82,7 @@ class AsyncFeed:
                 if self._barrier is None:
                     await self._wait(changed)
         finally:
+            self._channel.off_close(ready)
             self._channel.pass_on(ready)
             await in_flight.cancel()
 
