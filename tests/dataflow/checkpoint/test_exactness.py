@@ -1,0 +1,149 @@
+"""A checkpoint has each record once: before its barrier or after it, never both, never neither."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sage.dataflow import (
+    JobHandle,
+    JobStatus,
+    LocalEnvironment,
+    MapFunction,
+    SinkFunction,
+    SourceFunction,
+)
+
+TOTAL = 10_000
+
+
+class Numbers(SourceFunction):
+    """Gives numbers until ``limit``, and ends there if that is ``TOTAL``."""
+
+    def __init__(self, limit: int = TOTAL) -> None:
+        super().__init__()
+        self.limit, self.next = limit, 0
+
+    def offset(self) -> int:
+        return self.next
+
+    def seek(self, offset: int) -> None:
+        self.next = offset
+
+    def execute(self) -> int | None:
+        if self.next >= TOTAL:
+            raise StopIteration
+        if self.next >= self.limit:
+            return None
+        self.next += 1
+        return self.next - 1
+
+
+class Once(SinkFunction):
+    """Counts how often each record came, as far as the checkpoint goes on from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: Counter[Any] = Counter()
+
+    def execute(self, data: Any) -> None:
+        self.seen[data] += 1
+
+    def snapshot(self) -> Counter[Any]:
+        return self.seen.copy()
+
+    def restore(self, state: Counter[Any]) -> None:
+        self.seen = state
+
+
+class Summing(MapFunction):
+    """Adds up what it has seen, with many records in flight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    async def execute(self, data: int) -> int:
+        await asyncio.sleep(0.0005 * (data % 5))
+        self.total += data
+        return data
+
+    def snapshot(self) -> int:
+        return self.total
+
+    def restore(self, state: int) -> None:
+        self.total = state
+
+
+class Holding(MapFunction):
+    """Holds records, several in flight, until a flush."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: list[int] = []
+
+    async def execute(self, data: int) -> tuple[int, ...] | None:
+        await asyncio.sleep(0.0005 * (data % 5))
+        self.held.append(data)
+        return self.flush() if len(self.held) >= 3 else None
+
+    def flush(self) -> tuple[int, ...] | None:
+        held, self.held = tuple(self.held), []
+        return held or None
+
+
+def environment(folder: Path, interval: float = 0.01, **config: Any) -> LocalEnvironment:
+    """Make one in which a barrier has not long to wait behind records."""
+    small = {"batch_size": 16, "channel_capacity": 64}
+    checkpoint = {"dir": folder, "interval": interval}
+    return LocalEnvironment("job", config={"checkpoint": checkpoint, **small, **config})
+
+
+def cancel_after(job: JobHandle, checkpoints: int, folder: Path) -> None:
+    """Cancel a job while records are on their way, some checkpoints being written."""
+    while not (folder / f"checkpoint-{checkpoints:08d}.sage").exists():
+        assert not job.poll(0.001)
+    assert job.cancel().status is JobStatus.CANCELLED
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_an_async_operator_with_state_of_its_own(ordered: bool, tmp_path: Path) -> None:
+    """What it takes after a barrier is no part of the checkpoint: not in flight, nor in its state.
+
+    The job is cancelled, so that it goes on from a barrier with records behind it.
+    """
+    env = environment(tmp_path)
+    first = Numbers()
+    options = {"ordered": ordered, "concurrency": 16}
+    env.from_source(first, name="numbers").map(Summing(), **options).sink(Once(), name="sink")
+    job = env.submit()
+    cancel_after(job, 3, tmp_path)
+    env = environment(tmp_path)
+    summing, sink = Summing(), Once()
+    env.from_source(Numbers(), name="numbers").map(summing, **options).sink(sink, name="sink")
+    result = env.submit(autostop=True, resume="latest")
+    assert summing.total == sum(range(TOTAL))
+    assert sink.seen == Counter(range(TOTAL))
+    assert result.operator("Summing").records_in == TOTAL
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_an_async_operator_that_is_flushed_at_a_barrier(ordered: bool, tmp_path: Path) -> None:
+    """It emits what came before the barrier, and holds nothing that came after it."""
+    env = environment(tmp_path)
+    first = Numbers()
+    options = {"ordered": ordered, "concurrency": 16}
+    held = env.from_source(first, name="numbers").map(Holding(), **options)
+    held.flatmap(lambda records: records, name="each").sink(Once(), name="sink")
+    job = env.submit()
+    cancel_after(job, 3, tmp_path)
+    env = environment(tmp_path)
+    sink = Once()
+    held = env.from_source(Numbers(), name="numbers").map(Holding(), **options)
+    held.flatmap(lambda records: records, name="each").sink(sink, name="sink")
+    env.submit(autostop=True, resume="latest")
+    assert sink.seen == Counter(range(TOTAL))
