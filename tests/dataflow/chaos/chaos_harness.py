@@ -53,6 +53,7 @@ class Story:
         fired: how often each kind of fault did.
         resumed_at: by life, when the checkpoint that it went on from was begun, in seconds since
             the epoch; minus infinity where it began anew.
+        restarted_at: by life, when a worker of it was last killed.
         restarts: how often a job started again within its life.
         duplicates: deliveries of records that were delivered before.
         report: what the last life said of itself.
@@ -60,6 +61,7 @@ class Story:
 
     fired: Counter[str] = field(default_factory=Counter)
     resumed_at: list[float] = field(default_factory=list)
+    restarted_at: dict[int, float] = field(default_factory=dict)
     restarts: int = 0
     duplicates: int = 0
     report: dict[str, int] = field(default_factory=dict)
@@ -109,6 +111,7 @@ def _befall(spec: Spec, process: subprocess.Popen[bytes], left: list[Fault], sto
         _kill_worker(spec, process)
         story.fired["worker"] += 1
         story.restarts += 1
+        story.restarted_at[spec.life] = time.time()
         if not left or left[0].kind in STEPS:
             # The next fault needs a life of its own.
             _kill(process)
@@ -262,14 +265,18 @@ def _judge_appended(spec: Spec, story: Story, made: list[Delivery]) -> None:
 
 
 def _judge_duplicates(story: Story, made: list[Delivery]) -> None:
-    """Assert that a life repeats only what was delivered after its checkpoint was begun."""
-    last_time: dict[int, Delivery] = {}
+    """Assert that only what was delivered after the next life's checkpoint was begun comes again.
+
+    Within a life that started again by itself, the sink's own state tells.
+    """
+    last: dict[int, Delivery] = {}
     for each in made:
-        earlier = last_time.get(each.number)
+        earlier = last.get(each.number)
         if earlier is not None and earlier.life < each.life:
-            begun = max(story.resumed_at[earlier.life + 1 : each.life + 1])
-            assert earlier.time >= begun, f"{each} came at {earlier.time} and its checkpoint {begun}"
-        last_time[each.number] = each
+            begun = story.resumed_at[earlier.life + 1]
+            since = story.restarted_at.get(earlier.life, 0.0)
+            assert not since < earlier.time < begun, f"{earlier}, then {each}; checkpoint: {begun}"
+        last[each.number] = each
 
 
 def _judge_order(made: list[Delivery]) -> None:

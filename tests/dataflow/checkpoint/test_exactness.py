@@ -17,6 +17,7 @@ from sage.dataflow import (
     SinkFunction,
     SourceFunction,
 )
+from sage.dataflow.workers import Workers
 
 TOTAL = 10_000
 
@@ -147,3 +148,64 @@ def test_an_async_operator_that_is_flushed_at_a_barrier(ordered: bool, tmp_path:
     held.flatmap(lambda records: records, name="each").sink(sink, name="sink")
     env.submit(autostop=True, resume="latest")
     assert sink.seen == Counter(range(TOTAL))
+
+
+class Pairs(MapFunction):
+    """Holds a record until the next one comes, or a checkpoint."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: list[int] = []
+
+    def execute(self, data: int) -> tuple[int, ...] | None:
+        self.held.append(data)
+        return self.flush() if len(self.held) == 2 else None
+
+    def flush(self) -> tuple[int, ...] | None:
+        held, self.held = tuple(self.held), []
+        return held or None
+
+
+@pytest.mark.parametrize("workers", ["inline", "thread"])
+def test_what_is_flushed_at_a_barrier_into_a_loop(workers: str, tmp_path: Path) -> None:
+    """It is before the barrier, and so is what comes back of it, wherever the loop was made."""
+    total = 101
+    seen: Counter[tuple[int, int]] = Counter()
+
+    def run(limit: int, resume: str | None) -> None:
+        env = environment(tmp_path, 1000, workers=workers, batch_size=1, parallelism=1)
+        back = env.from_future("back")
+        numbers = Stopping(limit, env)
+        pairs = env.from_source(numbers, name="numbers").map(Pairs(), name="pairs")
+        singles = pairs.flatmap(lambda pair: [(number, 2) for number in pair], name="each")
+        turned = singles.union(back).map(lambda one: (one[0], one[1] - 1), name="turn")
+        turned.filter(lambda one: one[1] > 0, name="again").fill_future(back)
+        turned.sink(lambda one: seen.update([one]), name="sink")
+        if workers == "inline":
+            env.submit(autostop=True, resume=resume)
+            return
+        job = env.submit(resume=resume)
+        while numbers.next < limit:
+            assert not job.poll(0.001)
+        if limit < TOTAL:
+            job.stop()
+        job.wait()
+
+    run(total, None)
+    run(TOTAL, "latest")
+    assert seen == Counter((number, turns) for number in range(TOTAL) for turns in (0, 1))
+
+
+class Stopping(Numbers):
+    """Stops a job that runs in this thread when it is at its limit."""
+
+    def __init__(self, limit: int, env: LocalEnvironment) -> None:
+        super().__init__(limit)
+        self.env = env
+
+    def execute(self) -> int | None:
+        number = super().execute()
+        if number is None and self.env.config.workers is Workers.INLINE:
+            assert self.env.last_job is not None
+            self.env.last_job._runtime.stop()
+        return number
