@@ -16,6 +16,7 @@ from sage.dataflow import (
     MapFunction,
     SinkFunction,
     SourceFunction,
+    TumblingWindows,
 )
 from sage.dataflow.workers import Workers
 
@@ -23,11 +24,11 @@ TOTAL = 10_000
 
 
 class Numbers(SourceFunction):
-    """Gives numbers until ``limit``, and ends there if that is ``TOTAL``."""
+    """Gives numbers until ``limit``, and ends there if that is ``total``."""
 
-    def __init__(self, limit: int = TOTAL) -> None:
+    def __init__(self, limit: int = TOTAL, total: int = TOTAL) -> None:
         super().__init__()
-        self.limit, self.next = limit, 0
+        self.limit, self.total, self.next = limit, total, 0
 
     def offset(self) -> int:
         return self.next
@@ -36,7 +37,7 @@ class Numbers(SourceFunction):
         self.next = offset
 
     def execute(self) -> int | None:
-        if self.next >= TOTAL:
+        if self.next >= self.total:
             raise StopIteration
         if self.next >= self.limit:
             return None
@@ -209,3 +210,46 @@ class Stopping(Numbers):
             assert self.env.last_job is not None
             self.env.last_job._runtime.stop()
         return number
+
+
+@pytest.mark.parametrize("workers", ["inline", "thread"])
+def test_records_in_flight_are_before_the_watermarks_that_followed_them(
+    workers: str, tmp_path: Path
+) -> None:
+    """Event time is told anew after a restart, and not before the records that it followed."""
+    total = 500
+    ends = [30]
+    stuck = [True]
+
+    async def through(record: int) -> int:
+        while stuck[0]:
+            await asyncio.sleep(0.001)
+        return record
+
+    def build(env: LocalEnvironment, out: list[Any]) -> Numbers:
+        numbers = Numbers(ends[0], total)
+        (
+            env.from_source(numbers, name="numbers")
+            .event_time(lambda number: number, name="time")
+            .map(through, name="through", concurrency=64)
+            .map(through, name="again", concurrency=64)
+            .keyby(lambda number: 0)
+            .window(TumblingWindows(10), timestamp=lambda number: number)
+            .apply(len, name="window")
+            .sink(lambda result: out.append(tuple(result)), name="sink")
+        )
+        return numbers
+
+    env = environment(tmp_path, 1000)
+    numbers = build(env, [])
+    job = env.submit()
+    while numbers.next < 30 or job.metrics[2].records_in < 30:
+        assert not job.poll(0.001)
+    job.stop()
+    stuck[0], ends[0] = False, total
+    out: list[Any] = []
+    env = environment(tmp_path, 1000, workers=workers)
+    build(env, out)
+    result = env.submit(autostop=True, resume="latest")
+    assert result.operator("window").metrics.get("late", 0) == 0
+    assert out == [(0, start, start + 10, 10, 0) for start in range(0, total, 10)]

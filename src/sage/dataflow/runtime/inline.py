@@ -153,8 +153,13 @@ class InlineRuntime:
             for replica in stage
             if replica.source is not None
         }
-        for replica, records in in_flight.items():
+        # What was further down came earlier, and all of it before the watermarks, which those further
+        # up send again.
+        for replica, records in reversed(in_flight.items()):
             self._begin_with(replica, records)
+        for replica in in_flight:
+            if replica not in self._finished:
+                self._send_control(replica)
         self._drive({feed: feeds[feed] for feed in feeds if feed not in self._finished})
         if self._stopping and self._checkpointer is not None:
             self._checkpoint(last=True)
@@ -192,10 +197,7 @@ class InlineRuntime:
             if records:
                 self._came_back[replica.stage.id].append(records)
         elif records:
-            # What is between them is sent again by those further up.
             self._process(replica, [each for each in records if not isinstance(each, ControlItem)])
-        elif replica not in self._finished:
-            self._send_control(replica)
 
     def _checkpoint(self, *, last: bool = False) -> None:
         assert self._checkpointer is not None
