@@ -336,7 +336,8 @@ def build(env: LocalEnvironment, spec: Spec) -> None:
     """Build the pipeline."""
     n = spec.parallelism
     waits = {"parallelism": 1} if spec.ordered else {"parallelism": n, "ordered": False}
-    disorder = 0 if spec.ordered else min(spec.total, MOST_DISORDER)
+    # One replica keeps the order of what several give it; they are not abreast of each other.
+    disorder = 0 if spec.ordered and n == 1 else MOST_DISORDER
     sink: Callable[..., Any] = Append if spec.sink == "append" else Upsert
     counted = (
         numbers_of(env, spec)
@@ -346,7 +347,7 @@ def build(env: LocalEnvironment, spec: Spec) -> None:
         .keyby(by_key)
         .map(Counter, parallelism=n, name="count")
     )
-    counted.keyby(of_counted).sink(sink, spec, parallelism=n, name="deliver")
+    counted.keyby(of_counted, parallelism=1).sink(sink, spec, parallelism=n, name="deliver")
     (
         counted.keyby(of_counted)
         .window(TumblingWindows(WINDOW), timestamp=number_of, out_of_orderness=disorder)
