@@ -86,9 +86,7 @@ def run(spec: Spec, faults: list[Fault]) -> Story:
         if not left:
             spec.path("release").touch()
         step = left[0] if left and left[0].kind in STEPS else None
-        now = replace(
-            spec, life=life, step=step.kind if step else "", nth=step.nth if step else 1
-        )
+        now = replace(spec, life=life, step=step.kind if step else "", nth=step.nth if step else 1)
         story.resumed_at.append(_last_checkpoint(spec))
         with _started(now) as process:
             if not left:

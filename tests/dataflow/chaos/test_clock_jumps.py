@@ -36,7 +36,9 @@ class Clock:
         monkeypatch.setattr(time, "time", lambda: real() + self.offset)
 
 
-def run_with_jumps(env: LocalEnvironment, gates: list[int], clock: Clock, folder: Path) -> JobHandle:
+def run_with_jumps(
+    env: LocalEnvironment, gates: list[int], clock: Clock, folder: Path
+) -> JobHandle:
     """Let the source go on by thirds, with a jump before each but the first."""
     job = env.submit()
     await_checkpoint(job, folder, 1)

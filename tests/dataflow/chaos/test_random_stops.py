@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from test_random_graphs import programs
+from test_random_graphs import INPUT, MOST, Pair, Program, Records, check_counts, programs, same
 
 from sage.dataflow import JobHandle, JobResult, LocalEnvironment, SourceFunction, Stream
 from sage.dataflow.workers import Workers
@@ -73,29 +73,36 @@ def passing(records: list[int], until: Until, passed: int) -> Iterator[int | Non
 
 def build(
     env: LocalEnvironment,
-    program: list[tuple[Any, ...]],
+    program: Program,
     streams: list[Stream],
-    outputs: list[list[int]],
+    outputs: list[Records],
     shift: int,
 ) -> None:
     """Build a program, with other parallelism for each ``shift``."""
-    for step, read, number in program:
-        if step is None:
-            sides = [streams[index].map(lambda record: record) for index in (read, number)]
-            streams.append(sides[0].union(sides[1]))
+    for step, read, other, number in program:
+        parallelism = (number + shift - 1) % 3 + 1
+        inputs = [streams[index].map(same, workers="thread") for index in (read, other)]
+        if isinstance(step, Pair):
+            streams.append(step.build(inputs[0], inputs[1], parallelism))
         else:
-            parallelism = (number + shift - 1) % 3 + 1
-            streams.append(step.build(streams[read].map(lambda record: record), parallelism))
+            inputs[1].sink(same)
+            streams.append(step.build(inputs[0], parallelism))
     for stream, output in zip(streams, outputs, strict=True):
         stream.sink(output.append)
 
 
-def plainly(program: list[tuple[Any, ...]], sources: list[list[int]]) -> list[list[int]]:
-    """Evaluate a program over lists."""
+def plainly(program: Program, sources: list[Records]) -> tuple[list[Records], Counter[int]]:
+    """Evaluate a program over lists; return its streams' records, and its dead letters'."""
     plain = list(sources)
-    for step, read, number in program:
-        plain.append(plain[read] + plain[number] if step is None else step.plain(plain[read]))
-    return plain
+    dead: Counter[int] = Counter()
+    for step, read, other, _ in program:
+        if isinstance(step, Pair):
+            plain.append(step.plain(plain[read], plain[other]))
+        else:
+            plain.append(step.plain(plain[read]))
+            dead.update(step.dead(plain[read]))
+        assume(len(plain[-1]) <= MOST)
+    return plain, dead
 
 
 def stop_after(job: JobHandle, delay: float) -> JobResult:
@@ -107,7 +114,6 @@ def stop_after(job: JobHandle, delay: float) -> JobResult:
         job.cancel(PATIENCE)
 
 
-numbers = st.lists(st.integers(0, 60), max_size=12)
 configs = st.sampled_from(
     [
         {"workers": "inline", "batch_size": 2},
@@ -118,9 +124,9 @@ configs = st.sampled_from(
 
 
 @given(
-    program=programs(),
-    first=numbers,
-    second=numbers,
+    program=programs(6, 3),
+    first=INPUT,
+    second=INPUT,
     stops=st.lists(st.integers(0, 6), min_size=1, max_size=3),
     shifts=st.lists(st.integers(0, 2), min_size=4, max_size=4),
     delay=st.sampled_from([0, 0.001, 0.004, 0.02]),
@@ -129,7 +135,7 @@ configs = st.sampled_from(
 )
 @settings(max_examples=40, deadline=None)
 def test_stopped_and_resumed(
-    program: list[tuple[Any, ...]],
+    program: Program,
     first: list[int],
     second: list[int],
     stops: list[int],
@@ -139,8 +145,9 @@ def test_stopped_and_resumed(
     interval: float,
 ) -> None:
     """Each record once over all runs, whatever each runs on, and however parallel it is."""
-    outputs: list[list[int]] = [[] for _ in range(2 + len(program))]
-    plain = plainly(program, [first, second])
+    outputs: list[Records] = [[] for _ in range(2 + len(program))]
+    plain, dead = plainly(program, [first, second])
+    letters: Counter[int] = Counter()
     passed = 0
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = {"dir": Path(folder), "interval": interval}
@@ -159,10 +166,11 @@ def test_stopped_and_resumed(
                 result = env.submit(autostop=True, resume="latest")
             else:
                 result = stop_after(env.submit(resume="latest"), delay)
+            letters.update(letter.record for letter in result.dead_letters)
             # In one thread, the other source may have given fewer.
             passed = result.operator("passing").records_out
     assert [Counter(output) for output in outputs] == [Counter(records) for records in plain]
-    assert result.abandoned == 0
-    assert result.failed == 0
+    assert letters == dead
+    check_counts(env, result)
     assert result.operator("places").records_out == len(first)
     assert result.operator("passing").records_out == len(second)

@@ -153,8 +153,8 @@ class InlineRuntime:
             for replica in stage
             if replica.source is not None
         }
-        # What was further down came earlier, and all of it before the watermarks, which those further
-        # up send again.
+        # What was further down came earlier, and all of it before the watermarks, which those
+        # further up send again.
         for replica, records in reversed(in_flight.items()):
             self._begin_with(replica, records)
         for replica in in_flight:
