@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ONCE ?=
 
-.PHONY: run test test-vllm setup models quality bench bench-peers wheel test-compiled clean
+.PHONY: run test soak test-vllm setup models quality bench bench-peers wheel test-compiled clean
 
 # The user's environment: the package and its local engines, prebuilt wheels only.
 $(VENV)/.local: pyproject.toml
@@ -29,6 +29,10 @@ run: setup models
 
 test: setup models
 	$(BIN)/sage-dev test
+
+# Jobs that are killed 20 random times each. SOAK_SEED=… repeats the kills of a failure.
+soak: setup
+	$(BIN)/python -m pytest -m soak -s tests/dataflow/chaos
 
 # vLLM on the CPU and sentence-transformers, 4 GB in an environment of their own. torchvision,
 # torchaudio and torchcodec come along as dependencies and fail to import beside this torch.

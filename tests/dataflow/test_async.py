@@ -244,3 +244,25 @@ def test_timers_behind_an_async_operator() -> None:
     env.from_source(source).map(same).batch(10, timeout=0.05).sink(sink)
     env.submit(autostop=True)
     assert out == [[1]]
+
+
+def test_the_job_is_cancelled_after_its_input_has_ended() -> None:
+    """An async operator that is done already is no obstacle to a job that is cancelled."""
+    fetch = Fetch()
+
+    def endless() -> Iterator[None]:
+        while True:
+            yield None
+
+    env = LocalEnvironment()
+    env.from_collection([1]).map(fetch).sink(lambda record: None)
+    env.from_source(endless).sink(lambda record: None)
+    job = env.submit()
+    # The thread has ended, and its event loop is closed.
+    while "close" not in fetch.events or _runs("Fetch"):
+        assert not job.poll(0.001)
+    assert job.cancel(10).status is JobStatus.CANCELLED
+
+
+def _runs(stage: str) -> bool:
+    return any(thread.name.startswith(stage) for thread in threading.enumerate())

@@ -168,6 +168,11 @@ class Channel:
             if self._closed:
                 listener()
 
+    def off_close(self, listener: Callable[[], None]) -> None:
+        """Call a listener of `on_close` no more; it is not being called when this returns."""
+        with self._lock:
+            self._close_listeners.remove(listener)
+
     def open_batch(self, producer: Hashable = None) -> deque[Any]:
         """Return a list in the making, for a producer that makes one record at a time.
 

@@ -51,6 +51,9 @@ class AsyncFeed:
         self._restored = in_flight
         # A barrier that was taken from the channel and is to overtake what is in flight.
         self._barrier: Barrier | None = None
+        # Whether one waits behind the records in flight, for an operator that is to see no record
+        # behind it before it has saved its state.
+        self._held_up = False
 
     async def run(self) -> None:
         """Run until the input has ended and everything is emitted.
@@ -82,6 +85,7 @@ class AsyncFeed:
                 if self._barrier is None:
                     await self._wait(changed)
         finally:
+            self._channel.off_close(ready)
             self._channel.pass_on(ready)
             await in_flight.cancel()
 
@@ -90,10 +94,10 @@ class AsyncFeed:
         if self._channel.closed:
             raise ChannelClosed
         try:
-            while in_flight.room > 0:
+            while in_flight.room > 0 and not self._held_up:
                 records = self._channel.take_now(in_flight.room, ready, self._consumer)
-                if isinstance(records, Barrier) and not self._replica.operators[0].holds_back:
-                    self._barrier = records
+                if isinstance(records, Barrier):
+                    self._take_barrier(in_flight, records)
                     return True
                 if isinstance(records, ControlItem):
                     in_flight.control(records)
@@ -105,6 +109,13 @@ class AsyncFeed:
             return False
         self._channel.pass_on(ready)
         return True
+
+    def _take_barrier(self, in_flight: InFlight, barrier: Barrier) -> None:
+        if self._replica.operators[0].holds_back:
+            self._held_up = True
+            in_flight.control(barrier)
+        else:
+            self._barrier = barrier
 
     async def _emit(self, in_flight: InFlight) -> None:
         """Emit what is done, and the control items before which everything is."""
@@ -130,7 +141,7 @@ class AsyncFeed:
 
     async def _checkpoint(self, in_flight: InFlight, barrier: Barrier) -> bool:
         """Save the state at a barrier; say whether it is the job's last."""
-        self._barrier = None
+        self._barrier, self._held_up = None, False
         head = self._replica.operators[0]
         if head.holds_back:
             await self._put(self._replica.after_head(await head.settled()))

@@ -10,7 +10,6 @@ from typing import Any
 
 from sage.dataflow.checkpoint.checkpointer import Checkpointer
 from sage.dataflow.checkpoint.gathering import Part
-from sage.dataflow.checkpoint.operator_state import InFlightRecords
 from sage.dataflow.checkpoint.resumption import Resumption
 from sage.dataflow.config import EnvironmentConfig
 from sage.dataflow.control import Alignment, Barrier, ControlItem, Probe
@@ -23,7 +22,7 @@ from sage.dataflow.pacing import Pacer, idle_wait
 from sage.dataflow.plan import Plan
 from sage.dataflow.replica import OperatorReplica
 from sage.dataflow.source import SourceReader
-from sage.dataflow.stage import StageReplica
+from sage.dataflow.stage import StageReplica, States
 from sage.errors import DataflowError
 
 
@@ -154,8 +153,13 @@ class InlineRuntime:
             for replica in stage
             if replica.source is not None
         }
-        for replica, records in in_flight.items():
+        # What was further down came earlier, and all of it before the watermarks, which those
+        # further up send again.
+        for replica, records in reversed(in_flight.items()):
             self._begin_with(replica, records)
+        for replica in in_flight:
+            if replica not in self._finished:
+                self._send_control(replica)
         self._drive({feed: feeds[feed] for feed in feeds if feed not in self._finished})
         if self._stopping and self._checkpointer is not None:
             self._checkpoint(last=True)
@@ -193,10 +197,7 @@ class InlineRuntime:
             if records:
                 self._came_back[replica.stage.id].append(records)
         elif records:
-            # What is between them is sent again by those further up.
             self._process(replica, [each for each in records if not isinstance(each, ControlItem)])
-        elif replica not in self._finished:
-            self._send_control(replica)
 
     def _checkpoint(self, *, last: bool = False) -> None:
         assert self._checkpointer is not None
@@ -204,18 +205,30 @@ class InlineRuntime:
 
     def _send_barrier(self, barrier: Barrier) -> None:
         """Take a barrier through the job: nothing is on its way but what came back in loops."""
+        loops: dict[StageReplica, States] = {}
         for stage in self._replicas:
             for replica in stage:
-                begins = replica.source is not None or replica.stage.loop
-                if begins and replica not in self._finished:
+                if replica in self._finished:
+                    continue
+                if replica.stage.loop:
+                    loops[replica] = self._pass_barrier(replica, barrier)
+                elif replica.source is not None:
                     self._save(replica, barrier)
+        # Only now has everything come back that was emitted before the barrier.
+        for replica, states in loops.items():
+            came_back = [each for sent in self._came_back[replica.stage.id] for each in sent]
+            self._save_states(replica, barrier, replica.with_in_flight(states, came_back))
 
     def _save(self, replica: StageReplica, barrier: Barrier) -> None:
-        came_back = self._came_back.get(replica.stage.id, ())
-        in_loop = tuple(record for records in came_back for record in records)
-        emitted, states = replica.checkpoint(InFlightRecords(in_loop))
+        self._save_states(replica, barrier, self._pass_barrier(replica, barrier))
+
+    def _pass_barrier(self, replica: StageReplica, barrier: Barrier) -> States:
+        emitted, states = replica.checkpoint()
         self._emit(replica, emitted)
         self._pass_on(replica, barrier)
+        return states
+
+    def _save_states(self, replica: StageReplica, barrier: Barrier, states: States) -> None:
         assert self._checkpointer is not None
         self._checkpointer.save(Part(replica.stage.id, replica.index), barrier, states)
 
