@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -53,9 +54,16 @@ class InFlight:
     Args:
         operator: the replica.
         changed: called when there is a result to `collect`, or room for more records.
+        clock: seconds.
     """
 
-    def __init__(self, operator: OperatorReplica, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        operator: OperatorReplica,
+        changed: Callable[[], None],
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         options = operator.node.options
         self._operator = operator
         self._call = operator.awaited
@@ -70,6 +78,8 @@ class InFlight:
         # The last one is open: no control item has come after it yet.
         self._groups: deque[_Group] = deque([_Group()])
         self._active = 0
+        self._clock = clock
+        self._busy_until = 0.0
         # Workers that will look for another record. A task that has ended is still among
         # `_workers` until the event loop comes round to its callback.
         self._looking = 0
@@ -155,8 +165,7 @@ class InFlight:
     async def _work_on(self) -> None:
         while self._todo:
             slot = self._todo.popleft()
-            self._active += 1
-            self._operator.meter.records_in += 1
+            start = self._begun()
             try:
                 slot.result = await self._call(slot.record)
             except BaseException as error:
@@ -165,11 +174,29 @@ class InFlight:
                     raise
                 slot.error = error
             finally:
-                self._active -= 1
+                self._ended(start)
             slot.done = True
             if not self._ordered:
                 self._results.append(slot)
             self._changed()
+
+    def _begun(self) -> float:
+        now = self._clock()
+        if self._active == 0:
+            self._busy_until = now
+        self._active += 1
+        self._operator.flow.in_flight += 1
+        self._operator.meter.records_in += 1
+        return now
+
+    def _ended(self, start: float) -> None:
+        now = self._clock()
+        self._active -= 1
+        self._operator.flow.in_flight -= 1
+        meter = self._operator.meter
+        meter.latency.add(now - start)
+        meter.busy += now - self._busy_until
+        self._busy_until = now
 
     def _emitted(self, record: Any, result: Any) -> Sequence[Any]:
         meter, kind = self._operator.meter, self._operator.kind

@@ -8,6 +8,7 @@ any record that came after it.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -47,10 +48,19 @@ class Channel:
             whole, so a channel holds less than ``capacity`` plus one list a producer.
         producers: how many producers will call `finish`.
         consumers: how many consumers take.
+        clock: seconds.
     """
 
-    def __init__(self, capacity: int, producers: int = 1, consumers: int = 1) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        producers: int = 1,
+        consumers: int = 1,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._capacity = capacity
+        self._clock = clock
         self._producers = producers
         self._consumers = consumers
         self._lists: deque[list[Any] | ControlItem] = deque()
@@ -73,15 +83,16 @@ class Channel:
         """Whether a consumer waits; read without the lock by producers of single records."""
         return bool(self._sleepers)
 
-    def put(self, records: list[Any]) -> None:
-        """Append a list, waiting while the channel is full.
+    def put(self, records: list[Any]) -> float:
+        """Append a list, waiting while the channel is full; return the seconds waited.
 
         Raises:
             ChannelClosed: the job was stopped.
         """
-        if records:
-            with self._lock:
-                self._put(records)
+        if not records:
+            return 0.0
+        with self._lock:
+            return self._put(records)
 
     def control(self, item: ControlItem, producer: Hashable) -> None:
         """Append a producer's control item behind its records; never waits."""
@@ -157,14 +168,14 @@ class Channel:
             self._open_batches.append(batch)
         return batch
 
-    def flush(self, batch: deque[Any]) -> None:
-        """Put what an open batch holds, waiting while the channel is full.
+    def flush(self, batch: deque[Any]) -> float:
+        """Put what an open batch holds, waiting while the channel is full, as `put` does.
 
         Raises:
             ChannelClosed: the job was stopped.
         """
         with self._lock:
-            self._put(_drain(batch))
+            return self._put(_drain(batch))
 
     def finish(self, producer: Hashable = None) -> None:
         """Say that one producer will put no more; what its open batch holds is still taken.
@@ -208,7 +219,7 @@ class Channel:
             queued = self._queued + sum(map(len, self._open_batches))
             return ChannelStatistics(queued, self._capacity, self._producers)
 
-    def _put(self, records: list[Any]) -> None:
+    def _put(self, records: list[Any]) -> float:
         if self._refusal is not None and records:
             raise self._refusal
         # Records are in the queue before the producer waits: those of an open batch, drained
@@ -216,10 +227,16 @@ class Channel:
         self._lists.append(records)
         self._queued += len(records)
         self._wake(len(records))
-        while self._queued >= self._capacity and not self._closed:
-            self._not_full.wait()
+        waited = self._await_room() if self._queued >= self._capacity else 0.0
         if self._closed:
             raise ChannelClosed
+        return waited
+
+    def _await_room(self) -> float:
+        start = self._clock()
+        while self._queued >= self._capacity and not self._closed:
+            self._not_full.wait()
+        return self._clock() - start
 
     def _append_items(self, items: list[ControlItem]) -> None:
         if items:

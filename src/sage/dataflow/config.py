@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from sage.dataflow.checks import check_count
+from sage.dataflow.sizes import read_size
 from sage.dataflow.workers import Workers, read_workers
 from sage.errors import UnknownKeyError
 
@@ -25,12 +26,16 @@ class EnvironmentConfig:
         batch_size: most records that move at once; small steps are taken by themselves when
             records are slow, so this bounds memory, not latency.
         channel_capacity: records that may wait between two stages before the producer stops.
+        memory_limit: bytes, or a text such as "4GB", that the process and its worker processes may
+            hold. Past it the sources are paused; when that does not help within 10 s, the job
+            fails. None for no limit.
     """
 
     workers: Workers = Workers.THREAD
     parallelism: int = 1
     batch_size: int = 2048
     channel_capacity: int = 8192
+    memory_limit: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("parallelism", "batch_size", "channel_capacity"):
@@ -51,4 +56,6 @@ class EnvironmentConfig:
                 raise UnknownKeyError(key, known, where="LocalEnvironment config")
         if "workers" in values:
             values["workers"] = read_workers(values["workers"])
+        if values.get("memory_limit") is not None:
+            values["memory_limit"] = read_size("memory_limit", values["memory_limit"])
         return cls(**values)

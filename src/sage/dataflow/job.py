@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from sage.dataflow.dead_letters import DeadLetters
+from sage.dataflow.gpu import GpuProbe, GpuReading
 from sage.dataflow.graph import Node
+from sage.dataflow.monitor import Monitor
 from sage.dataflow.replica import OperatorReplica
 from sage.dataflow.result import (
     JobResult,
@@ -25,6 +27,19 @@ class Runtime(Protocol):
     @property
     def error(self) -> BaseException | None:
         """What stopped the job, if anything did."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job has ended."""
+
+    def queued(self) -> Mapping[int, int]:
+        """Return how many records wait before an operator, by its id in the graph."""
+
+    def pause(self, paused: bool) -> None:
+        """Hold the sources, or let them go on; what they have given flows through."""
+
+    def fail(self, error: BaseException) -> None:
+        """End the job with an error, unless one has ended it already."""
 
     def start(self) -> None:
         """Start the job; a runtime without threads of its own runs it to the end."""
@@ -48,6 +63,8 @@ class JobHandle:
         operators: every operator's replicas.
         runtime: what runs them.
         dead_letters: where records go that were given up.
+        monitor: what watches it while it runs, if anything does.
+        gpus: what reads the GPUs for it, if anything does.
         clock: seconds.
     """
 
@@ -59,6 +76,8 @@ class JobHandle:
         runtime: Runtime,
         dead_letters: DeadLetters,
         *,
+        monitor: Monitor | None = None,
+        gpus: GpuProbe | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._name = name
@@ -66,6 +85,8 @@ class JobHandle:
         self._operators = operators
         self._runtime = runtime
         self._dead_letters = dead_letters
+        self._monitor = monitor or Monitor((), lambda: True)
+        self._gpus = gpus
         self._clock = clock
         self._cancelled = False
         self._result: JobResult | None = None
@@ -78,6 +99,7 @@ class JobHandle:
             KeyboardInterrupt: after every operator was closed.
         """
         try:
+            self._monitor.start()
             self._runtime.start()
         except BaseException:
             self.cancel()
@@ -91,7 +113,12 @@ class JobHandle:
     @property
     def metrics(self) -> tuple[OperatorReport, ...]:
         """A report for each operator, as of now."""
-        return report_operators(self._operators)
+        return report_operators(self._operators, self._runtime.queued())
+
+    @property
+    def gpus(self) -> tuple[GpuReading, ...]:
+        """What was seen of each GPU until now, as `JobResult.gpus`."""
+        return self._gpus.readings() if self._gpus is not None else ()
 
     @property
     def elapsed(self) -> float:
@@ -169,6 +196,7 @@ class JobHandle:
         return self._result is not None
 
     def _settle(self) -> None:
+        self._monitor.stop()
         error = self._runtime.error
         if error is not None:
             status = JobStatus.FAILED
@@ -183,4 +211,5 @@ class JobHandle:
             abandoned=count_abandoned(self._nodes, reports),
             error=error,
             dead_letters=self._dead_letters.kept(),
+            gpus=self.gpus,
         )

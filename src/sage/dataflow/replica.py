@@ -20,7 +20,7 @@ from sage.dataflow.lifecycle import (
     method_of,
     open_target,
 )
-from sage.dataflow.meter import Meter
+from sage.dataflow.meter import Flow, Meter
 from sage.errors import OperatorError
 
 ENDED = "<end of input>"
@@ -41,6 +41,7 @@ class OperatorReplica:
 
     Attributes:
         target: the same.
+        flow: what goes on at its ends, when it is the first or last operator of its stage.
         event_loop: where an async operator runs; the stage that it belongs to sets it.
         is_object: whether it has an ``execute``, as against a plain callable or iterable.
     """
@@ -50,6 +51,7 @@ class OperatorReplica:
     ) -> None:
         self.node = node
         self.meter = Meter()
+        self.flow = Flow()
         self.context = RuntimeContext(node.name, index, node.parallelism)
         self.target = target
         self.is_object = is_operator(target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ class AsyncFeed:
         consumer: the replica's number among those that take from the channel.
         clock: seconds, that timers go by.
         patience: returns the seconds to wait until a timer of the replica; None for none.
+        machine_clock: seconds, for how long it waited.
     """
 
     def __init__(
@@ -35,9 +37,11 @@ class AsyncFeed:
         consumer: int,
         clock: Callable[[], float],
         patience: Callable[[StageReplica], float | None],
+        machine_clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._replica = replica
         self._clock = clock
+        self._machine_clock = machine_clock
         self._patience = patience
         self._consumer = consumer
         self._channel = channel
@@ -65,7 +69,7 @@ class AsyncFeed:
                 await self._wake()
                 if not self._take(in_flight, ready) and in_flight.idle:
                     return
-                await self._wait(changed)
+                await self._wait(changed, in_flight)
         finally:
             self._channel.pass_on(ready)
             await in_flight.cancel()
@@ -106,13 +110,18 @@ class AsyncFeed:
             if self._replica.forwards(item):
                 self._output.control(item)
 
-    async def _wait(self, changed: asyncio.Event) -> None:
+    async def _wait(self, changed: asyncio.Event, in_flight: InFlight) -> None:
         """Wait for a change, or for a timer of the operators behind the first."""
+        idle_since = self._machine_clock() if in_flight.idle else None
         try:
             async with asyncio.timeout(self._patience(self._replica)):
                 await changed.wait()
         except TimeoutError:
             return
+        finally:
+            if idle_since is not None:
+                waited = self._machine_clock() - idle_since
+                self._replica.operators[0].flow.waited += waited
 
     async def _wake(self) -> None:
         due = self._replica.next_timer()

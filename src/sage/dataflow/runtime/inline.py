@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -61,6 +61,7 @@ class InlineRuntime:
             stage.id: deque() for stage in plan.stages if stage.loop
         }
         self._stopping = False
+        self._ended = False
         self._error: BaseException | None = None
 
     @property
@@ -77,9 +78,10 @@ class InlineRuntime:
         try:
             self._run()
         except Exception as error:  # noqa: BLE001 - the handle raises it to whoever waits
-            self._error = error
+            self._error = self._error or error
         finally:
             self._close()
+            self._ended = True
 
     def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - it has ended already
         """Say that the job has ended."""
@@ -93,6 +95,26 @@ class InlineRuntime:
         """The same as `stop`: nothing is queued anywhere."""
         self._stopping = True
         self._services.cancelled.set()
+
+    @property
+    def ended(self) -> bool:
+        """Whether every operator was closed."""
+        return self._ended
+
+    def pause(self, paused: bool) -> None:
+        """Do nothing: no record waits anywhere for the sources to be held."""
+
+    def queued(self) -> Mapping[int, int]:
+        """Return how many records came back to an operator at which a loop begins, by its id."""
+        return {
+            self._plan.stages[stage].nodes[0].id: sum(map(len, tuple(lists)))
+            for stage, lists in self._came_back.items()
+        }
+
+    def fail(self, error: BaseException) -> None:
+        """End the job with an error, unless one has ended it already."""
+        self._error = self._error or error
+        self.cancel()
 
     def _run(self) -> None:
         for stage in self._replicas:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sage.dataflow.channel import Channel, ChannelClosed, EndOfStream
@@ -48,6 +48,8 @@ class ThreadRuntime:
         self._services = services
         self._clock = clock
         self._stopping = False
+        self._paused = False
+        self._plan = plan
         self._error: BaseException | None = None
         self._lock = threading.Lock()
         self._done = threading.Event()
@@ -121,14 +123,34 @@ class ThreadRuntime:
             for channel in channels:
                 channel.close()
 
-    def _fail(self, error: BaseException) -> None:
+    @property
+    def ended(self) -> bool:
+        """Whether every thread is done."""
+        return self._done.is_set()
+
+    def pause(self, paused: bool) -> None:
+        """Hold the sources, or let them go on; what they have given flows through."""
+        self._paused = paused
+
+    def queued(self) -> Mapping[int, int]:
+        """Return how many records wait before an operator, by its id in the graph."""
+        return {
+            self._plan.stages[stage].nodes[0].id: sum(
+                channel.statistics().queued for channel in channels
+            )
+            for stage, channels in self._channels.items()
+        }
+
+    def fail(self, error: BaseException) -> None:
+        """End the job with an error, unless one has ended it already."""
         with self._lock:
             self._error = self._error or error
         self.cancel()
 
     def _run(self, replica: StageReplica, index: int) -> None:
         targets = [self._channels[stage] for stage in replica.stage.outputs]
-        output = Output(replica.operators[-1].name, targets, self._config.batch_size)
+        last = replica.operators[-1]
+        output = Output(last.name, targets, self._config.batch_size, last.flow)
         try:
             replica.open()
             self._feed(replica, index, output)
@@ -136,7 +158,7 @@ class ThreadRuntime:
         except ChannelClosed:
             pass
         except BaseException as error:  # noqa: BLE001 - sys.exit() in an operator fails the job too
-            self._fail(error)
+            self.fail(error)
         finally:
             self._close(replica)
             output.finish()
@@ -149,7 +171,7 @@ class ThreadRuntime:
         try:
             replica.close()
         except BaseException as error:  # noqa: BLE001 - as above
-            self._fail(error)
+            self.fail(error)
 
     def _feed(self, replica: StageReplica, index: int, output: Output) -> None:
         if replica.source is None:
@@ -180,7 +202,7 @@ class ThreadRuntime:
         pacer = Pacer(self._config.batch_size)
         while True:
             try:
-                records = channel.take(pacer.limit, self._patience(replica), consumer)
+                records = self._take(replica, channel, pacer.limit, consumer)
             except EndOfStream:
                 return
             if isinstance(records, ControlItem):
@@ -195,7 +217,7 @@ class ThreadRuntime:
         watch = LoopWatch(replica.stage)
         self._control(replica, watch.probe(), output)
         while True:
-            records = channel.take(pacer.limit, self._patience(replica))
+            records = self._take(replica, channel, pacer.limit)
             if isinstance(records, Probe):
                 if watch.empty:
                     channel.refuse(watch.refusal())
@@ -207,6 +229,20 @@ class ThreadRuntime:
                 watch.came()
                 self._process(replica, records, output, pacer)
             self._wake(replica, output)
+
+    def _take(
+        self, replica: StageReplica, channel: Channel, limit: int, consumer: int = 0
+    ) -> list[Any] | ControlItem:
+        start = self._clock()
+        try:
+            return channel.take(limit, self._patience(replica), consumer)
+        finally:
+            replica.operators[0].flow.waited += self._clock() - start
+
+    def _hold(self) -> None:
+        """Wait while the sources are paused."""
+        while self._paused and not self._stopping:
+            time.sleep(SLICE)
 
     def _patience(self, replica: StageReplica) -> float | None:
         """Return the seconds to wait for records; None for as long as it takes."""
@@ -221,6 +257,8 @@ class ThreadRuntime:
         assert replica.source is not None
         pacer = Pacer(self._config.batch_size)
         while not self._stopping:
+            if self._paused:
+                self._hold()
             records = replica.source.read(pacer.limit)
             if not records:
                 return
@@ -236,7 +274,11 @@ class ThreadRuntime:
                 idle_since = None
             else:
                 idle_since = idle_since or self._clock()
-                time.sleep(idle_wait(self._clock() - idle_since))
+                pause = idle_wait(self._clock() - idle_since)
+                time.sleep(pause)
+                replica.operators[0].flow.waited += pause
+            if self._paused:
+                self._hold()
             if self._stopping:
                 return
 
@@ -263,12 +305,16 @@ class ThreadRuntime:
     def _process(
         self, replica: StageReplica, records: Sequence[Any], output: Output, pacer: Pacer
     ) -> None:
+        flow = replica.operators[0].flow
+        flow.in_flight = len(records)
         start = self._clock()
         try:
             emitted = replica.process(records)
         except RecordFailedError as failure:
             output.put(failure.done)
             raise
+        finally:
+            flow.in_flight = 0
         pacer.worked(len(records), self._clock() - start)
         output.put(emitted)
         if replica.sends_control:
