@@ -50,7 +50,7 @@ def test_threads() -> None:
         (Resources(0.5, 1.0, ("cuda:0",)), "4,7"),
         (Resources(0.5, 1.0, ("cuda:1",)), "4,7"),
     }
-    assert "  Where: cpus 0.5, gpus 1" in env.explain().splitlines()
+    assert "  │ Where  map, keyed (cpus 0.5, gpus 1)" in env.explain().splitlines()
 
 
 @pytest.mark.usefixtures("two_gpus")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -54,9 +55,16 @@ class InFlight:
     Args:
         operator: the replica.
         changed: called when there is a result to `collect`, or room for more records.
+        clock: seconds.
     """
 
-    def __init__(self, operator: OperatorReplica, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        operator: OperatorReplica,
+        changed: Callable[[], None],
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         options = operator.node.options
         self._operator = operator
         self._call = operator.awaited
@@ -71,6 +79,8 @@ class InFlight:
         self._results: deque[_Slot] = deque()
         # The last one is open: no control item has come after it yet.
         self._groups: deque[_Group] = deque([_Group()])
+        self._clock = clock
+        self._busy_until = 0.0
         # Workers that will look for another record. A task that has ended is still among
         # `_workers` until the event loop comes round to its callback.
         self._looking = 0
@@ -177,8 +187,7 @@ class InFlight:
     async def _work_on(self) -> None:
         while self._todo:
             slot = self._todo.popleft()
-            self._at_work.add(slot)
-            self._operator.meter.records_in += 1
+            start = self._begun(slot)
             try:
                 slot.result = await self._call(slot.record)
             except BaseException as error:
@@ -187,11 +196,29 @@ class InFlight:
                     raise
                 slot.error = error
             finally:
-                self._at_work.discard(slot)
+                self._ended(slot, start)
             slot.done = True
             if not self._ordered:
                 self._results.append(slot)
             self._changed()
+
+    def _begun(self, slot: _Slot) -> float:
+        now = self._clock()
+        if not self._at_work:
+            self._busy_until = now
+        self._at_work.add(slot)
+        self._operator.traffic.in_flight += 1
+        self._operator.meter.records_in += 1
+        return now
+
+    def _ended(self, slot: _Slot, start: float) -> None:
+        now = self._clock()
+        self._at_work.discard(slot)
+        self._operator.traffic.in_flight -= 1
+        meter = self._operator.meter
+        meter.latency.add(now - start)
+        meter.busy += now - self._busy_until
+        self._busy_until = now
 
     def _emitted(self, record: Any, result: Any) -> Sequence[Any]:
         meter, kind = self._operator.meter, self._operator.kind

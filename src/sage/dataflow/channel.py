@@ -9,6 +9,7 @@ other ones have: what it sends meanwhile waits apart.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -63,10 +64,19 @@ class Channel:
             whole, so a channel holds less than ``capacity`` plus one list a producer.
         producers: how many producers will call `finish`.
         consumers: how many consumers take.
+        clock: seconds.
     """
 
-    def __init__(self, capacity: int, producers: int = 1, consumers: int = 1) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        producers: int = 1,
+        consumers: int = 1,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._capacity = capacity
+        self._clock = clock
         self._producers = producers
         self._consumers = consumers
         self._lists: deque[list[Any] | ControlItem] = deque()
@@ -91,8 +101,8 @@ class Channel:
         """Whether a consumer waits; read without the lock by producers of single records."""
         return bool(self._sleepers)
 
-    def put(self, records: list[Any], producer: Hashable = None) -> None:
-        """Append a list, waiting while the channel is full.
+    def put(self, records: list[Any], producer: Hashable = None) -> float:
+        """Append a list, waiting while the channel is full; return the seconds waited.
 
         Args:
             records: the list.
@@ -101,9 +111,10 @@ class Channel:
         Raises:
             ChannelClosed: the job was stopped.
         """
-        if records:
-            with self._lock:
-                self._put(records, producer)
+        if not records:
+            return 0.0
+        with self._lock:
+            return self._put(records, producer)
 
     def control(self, item: ControlItem, producer: Hashable) -> None:
         """Append a producer's control item behind its records; never waits."""
@@ -188,14 +199,14 @@ class Channel:
             self._open_batches.append((batch, producer))
         return batch
 
-    def flush(self, batch: deque[Any], producer: Hashable = None) -> None:
-        """Put what an open batch holds, waiting while the channel is full.
+    def flush(self, batch: deque[Any], producer: Hashable = None) -> float:
+        """Put what an open batch holds, waiting while the channel is full, as `put` does.
 
         Raises:
             ChannelClosed: the job was stopped.
         """
         with self._lock:
-            self._put(_drain(batch), producer)
+            return self._put(_drain(batch), producer)
 
     def finish(self, producer: Hashable = None) -> None:
         """Say that one producer will put no more; what its open batch holds is still taken.
@@ -241,7 +252,7 @@ class Channel:
             queued += sum(held.records for held in self._held.values())
             return ChannelStatistics(queued, self._capacity, self._producers)
 
-    def _put(self, records: list[Any], producer: Hashable) -> None:
+    def _put(self, records: list[Any], producer: Hashable) -> float:
         if self._refusal is not None and records:
             raise self._refusal
         # Records are in the queue before the producer waits: those of an open batch, drained
@@ -252,10 +263,16 @@ class Channel:
         else:
             held.sent.append(records)
             held.records += len(records)
-        while self._is_full(producer) and not self._closed:
-            self._not_full.wait()
+        waited = self._await_room(producer) if self._is_full(producer) else 0.0
         if self._closed:
             raise ChannelClosed
+        return waited
+
+    def _await_room(self, producer: Hashable) -> float:
+        start = self._clock()
+        while self._is_full(producer) and not self._closed:
+            self._not_full.wait()
+        return self._clock() - start
 
     def _append(self, records: list[Any]) -> None:
         self._lists.append(records)

@@ -10,6 +10,7 @@ from typing import Any, Self
 from sage.dataflow.checkpoint.config import CheckpointConfig
 from sage.dataflow.checks import check_count, check_seconds
 from sage.dataflow.restart import NoRestart, RestartPolicy, read_restart
+from sage.dataflow.sizes import read_size
 from sage.dataflow.workers import Workers, read_workers
 from sage.errors import UnknownKeyError
 
@@ -33,6 +34,9 @@ class EnvironmentConfig:
             settings; see `sage.dataflow.restart`. It starts from its last checkpoint, or, without
             checkpoints, from its beginning.
         grace: seconds that a job has to drain after SIGTERM before it is stopped at once.
+        memory_limit: bytes, or a text such as "4GB", that the process and its worker processes may
+            hold. Past it the sources are paused; when that does not help within 10 s, the job
+            fails. None for no limit.
     """
 
     workers: Workers = Workers.THREAD
@@ -42,6 +46,7 @@ class EnvironmentConfig:
     checkpoint: CheckpointConfig | None = None
     restart: RestartPolicy = field(default_factory=NoRestart)
     grace: float = 30.0
+    memory_limit: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("parallelism", "batch_size", "channel_capacity"):
@@ -66,4 +71,6 @@ class EnvironmentConfig:
         if values.get("checkpoint") is not None:
             values["checkpoint"] = CheckpointConfig.from_mapping(values["checkpoint"])
         values["restart"] = read_restart(values.get("restart"))
+        if values.get("memory_limit") is not None:
+            values["memory_limit"] = read_size("memory_limit", values["memory_limit"])
         return cls(**values)

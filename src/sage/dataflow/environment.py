@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal, overload
 
 from sage.dataflow.blueprint import Blueprint, class_options, split_arguments
@@ -28,6 +29,7 @@ from sage.dataflow.services import Registration, Services
 from sage.dataflow.source import is_eager
 from sage.dataflow.stream import Stream
 from sage.dataflow.timeouts import check_timeout
+from sage.dataflow.watching import make_monitor, watch_gpus
 from sage.dataflow.workers import Workers
 from sage.errors import ConfigError, GraphError, shorten
 
@@ -331,9 +333,32 @@ class LocalEnvironment:
         job = self._prepare(profile, resume)
         return _run(job, progress) if autostop else _start(job)
 
-    def explain(self) -> str:
-        """Return the plan as text: which operators run together, and what lies between."""
-        return make_plan(self._graph).describe()
+    def explain(
+        self,
+        format: Literal["text", "mermaid", "svg"] = "text",  # noqa: A002 - as in from_files
+        *,
+        path: str | PathLike[str] | None = None,
+    ) -> str:
+        """Draw the plan: which operators run together and where, and what lies between.
+
+        Args:
+            format: "text", "mermaid" (a flowchart) or "svg" (a document that needs nothing else).
+            path: a file to write it to as well.
+
+        Returns:
+            the drawing.
+
+        Raises:
+            GraphError: the pipeline cannot run.
+            ConfigError: there is no such format.
+            OSError: the file cannot be written.
+        """
+        from sage.dataflow.drawing import draw
+
+        drawing = draw(self.name, make_plan(self._graph), self.config, format)
+        if path is not None:
+            Path(path).write_text(drawing + "\n", encoding="utf-8")
+        return drawing
 
     def free_name(self, base: str) -> str:
         """Return ``base``, with a number when it is taken."""
@@ -455,13 +480,17 @@ class LocalEnvironment:
         except BaseException:
             letters.close()
             raise
+        nodes = self._graph.nodes
+        gpus = watch_gpus(nodes, profile=profile)
         self.last_job = JobHandle(
             self.name,
-            self._graph.nodes,
+            nodes,
             runtime,
             letters,
             history=launch.history,
             grace=self.config.grace,
+            monitor=make_monitor(self.name, self.config, nodes=nodes, runtime=runtime, gpus=gpus),
+            gpus=gpus,
         )
         return self.last_job
 

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sage.dataflow.dead_letters import DeadLetters
+from sage.dataflow.gpu import GpuProbe, GpuReading
 from sage.dataflow.graph import Node
 from sage.dataflow.history import JobHistory
 from sage.dataflow.interrupts import Terminated, Watchdog, in_main_thread, terminations_handled
+from sage.dataflow.monitor import Monitor
 from sage.dataflow.result import (
     JobResult,
     JobStatus,
@@ -38,6 +40,8 @@ class JobHandle:
         dead_letters: where records go that were given up.
         history: what becomes of it over restarts and checkpoints.
         grace: seconds to drain after SIGTERM.
+        monitor: what watches it while it runs, if anything does.
+        gpus: what reads the GPUs for it, if anything does.
         clock: seconds.
     """
 
@@ -50,6 +54,8 @@ class JobHandle:
         *,
         history: JobHistory,
         grace: float = 30.0,
+        monitor: Monitor | None = None,
+        gpus: GpuProbe | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._name = name
@@ -57,6 +63,8 @@ class JobHandle:
         self._runtime = runtime
         self._dead_letters = dead_letters
         self._history = history
+        self._monitor = monitor or Monitor((), lambda: True)
+        self._gpus = gpus
         self._clock = clock
         self._stopped = False
         self._cancelled = False
@@ -74,6 +82,7 @@ class JobHandle:
             KeyboardInterrupt: after every operator was closed.
         """
         try:
+            self._monitor.start()
             self._runtime.start()
         except Terminated:
             self.cancel()
@@ -89,7 +98,12 @@ class JobHandle:
     @property
     def metrics(self) -> tuple[OperatorReport, ...]:
         """A report for each operator, as of now."""
-        return report_operators(self._runtime.operators)
+        return report_operators(self._runtime.operators, self._runtime.queued())
+
+    @property
+    def gpus(self) -> tuple[GpuReading, ...]:
+        """What was seen of each GPU until now, as `JobResult.gpus`."""
+        return self._gpus.readings() if self._gpus is not None else ()
 
     @property
     def elapsed(self) -> float:
@@ -243,6 +257,7 @@ class JobHandle:
         # Several threads may wait for the job.
         with self._settling:
             if self._result is None:
+                self._monitor.stop()
                 closing = self._dead_letters.close()
                 result = self._make_result(self._runtime.error or closing)
                 if isinstance(result.error, DataflowError):
@@ -264,4 +279,5 @@ class JobHandle:
             restarts=self._history.restarts,
             checkpoints=self._history.checkpoints,
             failed_checkpoints=self._history.failed_checkpoints,
+            gpus=self.gpus,
         )

@@ -56,6 +56,17 @@ def close_target(target: object) -> Any:
     return None if method is None else method()
 
 
+class Finite(ABC):
+    """A source that knows how much of its input it has given."""
+
+    @abstractmethod
+    def progress(self) -> tuple[float, float] | None:
+        """Return how much it has given and will have given, in one unit; None when not known.
+
+        Called from any thread.
+        """
+
+
 class Timed(ABC):
     """An operator that is woken by a timer.
 

@@ -127,10 +127,12 @@ class RecordLoop:
         """Take a batch's counts: records dropped, or emitted by a flatmap."""
         self._counts = counts
 
-    def clocked(self, *seconds: float) -> None:
-        """Take the seconds spent in each operator over a measured batch."""
-        for replica, spent in zip(self._replicas, seconds, strict=True):
-            replica.meter.clocked += spent
+    def clocked(self, *times: Sequence[float]) -> None:
+        """Take the seconds that each operator spent on each record of a measured batch."""
+        for replica, seconds in zip(self._replicas, times, strict=True):
+            replica.meter.clocked += sum(seconds)
+            # Evenly spaced ones of a large batch: to count each would take longer than the record.
+            replica.meter.latency.extend(seconds[:: len(seconds) // SAMPLE_SIZE + 1])
 
     def _run(
         self, run: LoopFunction, records: Sequence[Any], before: Sequence[Any] = ()
@@ -225,12 +227,13 @@ def write_loop(nodes: Sequence[Node], *, measured: bool) -> LoopSource:
     """
     source = LoopSource(measured)
     counters = [f"n{step}" for step in range(len(nodes))]
-    clocks = [f"s{step}" for step in range(len(nodes))]
+    times = [f"s{step}" for step in range(len(nodes))]
     source.add(0, "def run(records, loop):")
     source.add(1, f"measured = {measured}")
     source.add(1, f"{' = '.join(counters)} = 0")
-    if measured:
-        source.add(1, f"{' = '.join(clocks)} = 0.0")
+    for step, seconds in enumerate(times if measured else ()):
+        source.add(1, f"{seconds} = []")
+        source.add(1, f"c{step} = {seconds}.append")
     source.add(1, "out = []")
     source.add(1, "push = out.append")
     source.add(1, "try:")
@@ -249,7 +252,7 @@ def write_loop(nodes: Sequence[Node], *, measured: bool) -> LoopSource:
     source.add(1, "finally:")
     source.add(2, f"loop.count({', '.join(counters)})")
     if measured:
-        source.add(2, f"loop.clocked({', '.join(clocks)})")
+        source.add(2, f"loop.clocked({', '.join(times)})")
     source.add(1, "return out")
     return source
 
@@ -268,11 +271,10 @@ def _write_step(
         source.add(depth + 1, f"n{step} += 1")
         source.add(depth + 1, "continue")
         return depth, record
-    # What runs between two readings is the operator alone; a flatmap's generator runs while its
-    # records are asked for, which `_write_flatmap` measures.
-    _measure(source, depth, f"{result} = {call}", step)
     if kind is Kind.FLATMAP:
-        return _write_flatmap(source, step, depth, result)
+        return _write_flatmap(source, step, depth, f"{result} = {call}")
+    # What runs between two readings is the operator alone.
+    _measure(source, depth, f"{result} = {call}", step)
     if kind is Kind.KEYBY:
         source.add(depth, f"{result} = ({result}, {record})")
         return depth, result
@@ -284,28 +286,36 @@ def _write_step(
     return depth, result if kind is Kind.MAP else record
 
 
-def _write_flatmap(source: LoopSource, step: int, depth: int, result: str) -> tuple[int, str]:
-    item = f"i{step + 1}"
-    source.add(depth, f"if {result} is None:")
-    source.add(depth + 1, "continue")
+def _write_flatmap(source: LoopSource, step: int, depth: int, call: str) -> tuple[int, str]:
+    item, result = f"i{step + 1}", f"r{step + 1}"
     if not source.measured:
+        source.add(depth, call, step)
+        source.add(depth, f"if {result} is None:")
+        source.add(depth + 1, "continue")
         source.add(depth, f"for {item} in {result}:", step)
         source.add(depth + 1, f"n{step} += 1")
         return depth + 1, item
+    # A generator runs while its records are asked for, the operators after it in between.
+    spent = f"q{step}"
+    _measure(source, depth, call, step, f"{spent} = clock() - t")
+    source.add(depth, f"if {result} is None:")
+    source.add(depth + 1, f"c{step}({spent})")
+    source.add(depth + 1, "continue")
     source.add(depth, f"{result} = iter({result})", step)
     source.add(depth, "while True:")
     # `loop` itself stands for the end: no user's record can be it.
-    _measure(source, depth + 1, f"{item} = next({result}, loop)", step)
+    _measure(source, depth + 1, f"{item} = next({result}, loop)", step, f"{spent} += clock() - t")
     source.add(depth + 1, f"if {item} is loop:")
+    source.add(depth + 2, f"c{step}({spent})")
     source.add(depth + 2, "break")
     source.add(depth + 1, f"n{step} += 1")
     return depth + 1, item
 
 
-def _measure(source: LoopSource, depth: int, line: str, step: int) -> None:
+def _measure(source: LoopSource, depth: int, line: str, step: int, took: str | None = None) -> None:
     """Write a line that runs an operator, between readings of the clock if need be."""
     if source.measured:
         source.add(depth, "t = clock()")
     source.add(depth, line, step)
     if source.measured:
-        source.add(depth, f"s{step} += clock() - t")
+        source.add(depth, took or f"c{step}(clock() - t)")

@@ -10,6 +10,7 @@ from sage.dataflow.channel import Channel
 from sage.dataflow.control import ControlItem
 from sage.dataflow.event_time import Stamped
 from sage.dataflow.keys import partition
+from sage.dataflow.meter import Traffic
 from sage.errors import OperatorError
 
 
@@ -21,11 +22,17 @@ class Output:
         targets: each consuming stage's channels: one that its replicas share, or, for a keyed
             stage, one for each replica. None at all for a stage that ends in sinks.
         batch_size: most records of an open batch.
+        traffic: of the operator that emits; its time before full channels is added here.
     """
 
     def __init__(
-        self, operator: str, targets: Sequence[Sequence[Channel]], batch_size: int
+        self,
+        operator: str,
+        targets: Sequence[Sequence[Channel]],
+        batch_size: int,
+        traffic: Traffic | None = None,
     ) -> None:
+        self._traffic = traffic or Traffic()
         self._operator = operator
         self._targets = targets
         self._batch_size = batch_size
@@ -49,11 +56,11 @@ class Output:
             return
         for channels in self._targets:
             if len(channels) == 1:
-                channels[0].put(records, self)
+                self._traffic.blocked += channels[0].put(records, self)
             else:
                 parts = split_by_key(records, len(channels), self._operator)
                 for channel, part in zip(channels, parts, strict=True):
-                    channel.put(part, self)
+                    self._traffic.blocked += channel.put(part, self)
 
     def offer(self, record: Any) -> None:
         """Give one record, at little cost, when more may follow soon.
@@ -66,7 +73,7 @@ class Output:
             return
         self._open.append(record)
         if self._only.hungry or len(self._open) >= self._batch_size:
-            self._only.flush(self._open, self)
+            self._traffic.blocked += self._only.flush(self._open, self)
 
     def control(self, item: ControlItem) -> None:
         """Send a control item to every replica of every consuming stage, behind the records.

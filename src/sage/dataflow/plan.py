@@ -57,21 +57,6 @@ class Plan:
 
     stages: tuple[Stage, ...]
 
-    def describe(self) -> str:
-        """Return the plan as text: a line a stage, and where its records go."""
-        return "\n".join(line for stage in self.stages for line in self._describe(stage))
-
-    def _describe(self, stage: Stage) -> list[str]:
-        replicas = f" ×{stage.parallelism}" if stage.parallelism > 1 else ""
-        replicas += " in processes" if stage.workers is Workers.PROCESS else ""
-        lines = [f"stage {stage.id}{replicas}: {stage.name}"]
-        needs = {node.name: node.options.needs() for node in stage.nodes}
-        lines += [f"  {name}: {asked}" for name, asked in needs.items() if asked]
-        for target in stage.outputs:
-            channel = "channels by key" if self.stages[target].keyed else "channel"
-            lines.append(f"  └─ {channel} → stage {target}")
-        return lines
-
 
 def make_plan(graph: Graph) -> Plan:
     """Fuse the graph's operators into stages.

@@ -32,7 +32,7 @@ from sage.dataflow.lifecycle import (
     open_target,
     users_own,
 )
-from sage.dataflow.meter import Meter
+from sage.dataflow.meter import Meter, Traffic
 from sage.dataflow.needs import Resources
 from sage.dataflow.timeouts import limited
 from sage.errors import CheckpointError, OperatorError
@@ -57,6 +57,7 @@ class OperatorReplica:
 
     Attributes:
         target: the same.
+        traffic: what goes on at its ends, when it is the first or last operator of its stage.
         event_loop: where an async operator runs; the stage that it belongs to sets it.
         is_object: whether it has an ``execute``, as against a plain callable or iterable.
     """
@@ -71,6 +72,7 @@ class OperatorReplica:
     ) -> None:
         self.node = node
         self.meter = Meter()
+        self.traffic = Traffic()
         self.target = target
         self.is_object = is_operator(target)
         self.call: Callable[..., Any] = target.execute if self.is_object else target

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from sage.dataflow.dead_letters import DeadLetter
+from sage.dataflow.gpu import GpuReading
 from sage.dataflow.graph import Kind, Node
+from sage.dataflow.latency import Latency, summarise
+from sage.dataflow.lifecycle import Finite
+from sage.dataflow.profile import profile_table
 from sage.dataflow.replica import OperatorReplica
+from sage.errors import SageError
 
 
 class JobStatus(StrEnum):
@@ -41,8 +48,23 @@ class OperatorReport:
         failed: records on which it raised, for good.
         retried: attempts that failed and were followed by another.
         busy: seconds spent in it by all replicas together: measured with ``profile=True``,
-            otherwise estimated from a sample of the batches.
+            otherwise estimated from a sample of the batches. Of an async operator, the seconds in
+            which it had records in flight; of a source, 0.
         metrics: the user's own counters (``context.metrics``).
+        waited: seconds for which its replicas waited for records, the waits that have ended; of an
+            operator that begins a stage.
+        blocked: seconds for which its replicas waited because a channel behind them was full, the
+            waits that have ended; of an operator that ends a stage.
+        bytes_in: pickled bytes sent to its worker processes; None of an operator without any, or
+            that does not begin a stage.
+        bytes_out: pickled bytes that came back from them; None likewise, of one that ends a stage.
+        queued: records that wait in the channel before it now.
+        in_flight: records that it has taken and is not done with now. Operators that run as one
+            stage have them together, at the first of them; a batch counts until it is through.
+        latency: of its records, those that were measured: all of an async operator's and of slow
+            ones, otherwise a sample. None when none was, and of a source.
+        share: of a source, how much of its input it has given, from 0 to 1; None where the size is
+            not known.
     """
 
     name: str
@@ -55,6 +77,14 @@ class OperatorReport:
     retried: int
     busy: float
     metrics: Mapping[str, int] = field(default_factory=dict)
+    waited: float = 0.0
+    blocked: float = 0.0
+    bytes_in: int | None = None
+    bytes_out: int | None = None
+    queued: int = 0
+    in_flight: int = 0
+    latency: Latency | None = None
+    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +108,8 @@ class JobResult:
         restarts: how often it was started again after a failure.
         checkpoints: how many were written.
         failed_checkpoints: how many could not be written; the log says why.
+        gpus: what was seen of each NVIDIA GPU, of a job that was profiled or has an operator with
+            ``gpus``; empty without nvidia-ml-py.
     """
 
     name: str
@@ -92,6 +124,7 @@ class JobResult:
     restarts: int = 0
     checkpoints: int = 0
     failed_checkpoints: int = 0
+    gpus: tuple[GpuReading, ...] = ()
 
     @property
     def records_in(self) -> int:
@@ -137,26 +170,53 @@ class JobResult:
         )
 
     def profile(self) -> str:
-        """Return a table of the time spent by operator, the most expensive first."""
-        width = max((len(report.name) for report in self.operators), default=8)
-        total = sum(report.busy for report in self.operators) or 1.0
-        lines = [f"{'operator':<{width}}  {'records':>12}  {'seconds':>9}  {'share':>6}  µs/record"]
-        for report in sorted(self.operators, key=lambda report: -report.busy):
-            records = report.records_in or report.records_out
-            each = report.busy / records * 1e6 if records else 0.0
-            lines.append(
-                f"{report.name:<{width}}  {records:>12,}  {report.busy:>9.3f}  "
-                f"{report.busy / total:>6.1%}  {each:>9.2f}"
-            )
-        return "\n".join(lines)
+        """Return a table of the time spent by operator, the most expensive first.
+
+        By operator: records, busy seconds and their share of all, microseconds a record, the
+        median, 95 % and 99 % latency of a record, and the seconds for which it waited for records
+        and for room behind it.
+        """
+        return profile_table(self.operators)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it in the types of JSON; an error as its text, dead letters as a count."""
+        return {
+            "name": self.name,
+            "status": self.status.value,
+            "duration": self.duration,
+            "records_in": self.records_in,
+            "records_out": self.records_out,
+            "failed": self.failed,
+            "abandoned": self.abandoned,
+            "records_per_second": self.records_per_second,
+            "error": None if self.error is None else error_text(self.error),
+            "dead_letters": len(self.dead_letters),
+            "operators": [
+                {**dataclasses.asdict(report), "kind": report.kind.value}
+                for report in self.operators
+            ],
+            "gpus": [dataclasses.asdict(reading) for reading in self.gpus],
+        }
 
 
-def report_operators(replicas: Iterable[OperatorReplica]) -> tuple[OperatorReport, ...]:
-    """Sum the meters of all replicas by operator."""
+def error_text(error: BaseException) -> str:
+    """Return an error as one line; one of ours says itself what was wrong."""
+    return str(error) if isinstance(error, SageError) else f"{type(error).__name__}: {error}"
+
+
+def report_operators(
+    replicas: Iterable[OperatorReplica], queued: Mapping[int, int]
+) -> tuple[OperatorReport, ...]:
+    """Sum the meters of all replicas by operator.
+
+    Args:
+        replicas: of all operators.
+        queued: records that wait before an operator, by its id.
+    """
     by_node: dict[int, list[OperatorReplica]] = {}
     for replica in replicas:
         by_node.setdefault(replica.node.id, []).append(replica)
-    return tuple(_report(by_node[node_id]) for node_id in sorted(by_node))
+    return tuple(_report(by_node[node], queued.get(node, 0)) for node in sorted(by_node))
 
 
 def count_abandoned(nodes: Iterable[Node], reports: Iterable[OperatorReport]) -> int:
@@ -172,9 +232,10 @@ def count_abandoned(nodes: Iterable[Node], reports: Iterable[OperatorReport]) ->
     )
 
 
-def _report(replicas: list[OperatorReplica]) -> OperatorReport:
+def _report(replicas: list[OperatorReplica], queued: int) -> OperatorReport:
     node = replicas[0].node
     meters = [replica.meter for replica in replicas]
+    flows = [replica.traffic for replica in replicas]
     metrics: Counter[str] = Counter()
     for replica in replicas:
         metrics.update(replica.context.metrics.values())
@@ -189,4 +250,36 @@ def _report(replicas: list[OperatorReplica]) -> OperatorReport:
         retried=sum(meter.retried for meter in meters),
         busy=sum(meter.busy for meter in meters),
         metrics=dict(metrics),
+        waited=sum(flow.waited for flow in flows),
+        blocked=sum(flow.blocked for flow in flows),
+        bytes_in=_total(flow.bytes_in for flow in flows),
+        bytes_out=_total(flow.bytes_out for flow in flows),
+        queued=queued,
+        in_flight=sum(flow.in_flight for flow in flows),
+        latency=summarise(meter.latency for meter in meters),
+        share=_share(replicas) if node.kind is Kind.SOURCE else None,
     )
+
+
+def _total(counts: Iterable[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
+def _share(replicas: list[OperatorReplica]) -> float | None:
+    """Return how much of its input a source has given; None where its size is not known."""
+    extents = [_extent(replica) for replica in replicas]
+    known = [extent for extent in extents if extent is not None]
+    whole = sum(total for _, total in known)
+    if len(known) < len(extents) or not whole:
+        return None
+    return min(sum(done for done, _ in known) / whole, 1.0)
+
+
+def _extent(replica: OperatorReplica) -> tuple[float, float] | None:
+    """Return how much a source's replica has given and will give, in a unit of its own."""
+    if isinstance(replica.target, Finite):
+        return replica.target.progress()
+    if replica.node.eager and isinstance(replica.target, Sized):
+        return replica.meter.records_out, len(replica.target)
+    return None

@@ -273,6 +273,11 @@ class StageReplica:
         if failure is not None:
             raise failure
 
+    @property
+    def pid(self) -> int | None:
+        """Id of the process of its own in which it runs; here, it has none."""
+        return None
+
     def kill(self) -> None:
         """End what runs in a process of its own, at once; here, nothing does."""
 

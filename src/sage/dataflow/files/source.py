@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import accumulate
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sage.dataflow.context import RuntimeContext
@@ -17,8 +19,9 @@ from sage.dataflow.files.formats import (
     ReadOptions,
     reading_failed,
 )
-from sage.dataflow.files.locate import open_file
+from sage.dataflow.files.locate import is_url, open_file
 from sage.dataflow.functions.edges import BatchFunction
+from sage.dataflow.lifecycle import Finite
 from sage.errors import DataflowError
 
 
@@ -48,7 +51,7 @@ class FileRecord(NamedTuple):
     offset: FileOffset
 
 
-class FileSource(BatchFunction):
+class FileSource(BatchFunction, Finite):
     """Gives the records of files, one file after the other; replicas share out the files.
 
     Args:
@@ -70,10 +73,27 @@ class FileSource(BatchFunction):
         self._start: Place = BEGINNING
         self._reader: FormatReader | None = None
         self._records: Iterator[Any] | None = None
+        self._ends: list[int] | None = None
 
     def open(self, context: RuntimeContext) -> None:
         """Take this replica's share of the files."""
         self._files = self._files[context.index :: context.parallelism]
+        # What is packed, or not read by the byte, has no length that could be known beforehand.
+        if self._format is not FileFormat.PARQUET and not any(
+            is_url(name) or name.endswith(".gz") for name in self._files
+        ):
+            sizes = (path.stat().st_size for path in map(Path, self._files) if path.exists())
+            self._ends = list(accumulate(sizes))
+
+    def progress(self) -> tuple[int, int] | None:
+        """Return the bytes read and those of all files; None where they are not known."""
+        ends, index, reader = self._ends, self._index, self._reader
+        if not ends:
+            return None
+        if index >= len(self._files):
+            return ends[-1], ends[-1]
+        before = ends[index - 1] if 0 < index <= len(ends) else 0
+        return before + (reader.place if reader else self._start)[0], ends[-1]
 
     def offset(self) -> FileOffset | None:
         """Return where the next record begins; None when every record was given."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ class AsyncFeed:
         patience: returns the seconds to wait until a timer of the replica; None for none.
         save: saves the replica's state at a barrier, given what is in flight.
         in_flight: what to begin with: a checkpoint says that it was in flight.
+        machine_clock: seconds, for how long it waited.
     """
 
     def __init__(
@@ -40,9 +42,11 @@ class AsyncFeed:
         patience: Callable[[], float | None],
         save: Callable[[Barrier, InFlightRecords], None],
         in_flight: Sequence[Any] = (),
+        machine_clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._replica = replica
         self._clock = clock
+        self._machine_clock = machine_clock
         self._patience = patience
         self._consumer = consumer
         self._channel = channel
@@ -83,7 +87,7 @@ class AsyncFeed:
                 if not self._take(in_flight, ready) and in_flight.idle:
                     return
                 if self._barrier is None:
-                    await self._wait(changed)
+                    await self._wait(changed, in_flight)
         finally:
             self._channel.off_close(ready)
             self._channel.pass_on(ready)
@@ -148,13 +152,18 @@ class AsyncFeed:
         self._save(barrier, in_flight.unfinished())
         return barrier.last
 
-    async def _wait(self, changed: asyncio.Event) -> None:
+    async def _wait(self, changed: asyncio.Event, in_flight: InFlight) -> None:
         """Wait for a change, or for a timer of the operators behind the first."""
+        idle_since = self._machine_clock() if in_flight.idle else None
         try:
             async with asyncio.timeout(self._patience()):
                 await changed.wait()
         except TimeoutError:
             return
+        finally:
+            if idle_since is not None:
+                waited = self._machine_clock() - idle_since
+                self._replica.operators[0].traffic.waited += waited
 
     async def _wake(self) -> None:
         due = self._replica.next_timer()

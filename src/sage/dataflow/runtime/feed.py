@@ -39,6 +39,7 @@ class Flow:
         checkpointer: takes the job's checkpoints; None where there are none.
         resumption: what the job goes on from; None where it begins anew.
         stopping: whether sources are to end.
+        paused: whether sources are to wait.
     """
 
     config: EnvironmentConfig
@@ -47,6 +48,7 @@ class Flow:
     checkpointer: Checkpointer | None = None
     resumption: Resumption | None = None
     stopping: bool = False
+    paused: bool = False
 
     @property
     def barrier(self) -> Barrier | None:
@@ -136,7 +138,7 @@ class Feed:
         assert self.channel is not None
         while not self._stopped:
             try:
-                records = self.channel.take(self._pacer.limit, self.patience(), self.consumer)
+                records = self._take(self.patience())
             except EndOfStream:
                 return
             if isinstance(records, ControlItem):
@@ -168,7 +170,7 @@ class Feed:
         self._control(watch.probe())
         while not self._stopped:
             self._begin_checkpoint_of_loop()
-            records = self.channel.take(self._pacer.limit, self._loop_patience())
+            records = self._take(self._loop_patience())
             if isinstance(records, Probe):
                 if watch.empty:
                     self.channel.refuse(watch.refusal())
@@ -186,6 +188,19 @@ class Feed:
                 if not (self._barrier and self._barrier.last):
                     self._process(records)
             self._wake()
+
+    def _take(self, patience: float | None) -> list[Any] | ControlItem:
+        assert self.channel is not None
+        start = self.flow.clock()
+        try:
+            return self.channel.take(self._pacer.limit, patience, self.consumer)
+        finally:
+            self.replica.operators[0].traffic.waited += self.flow.clock() - start
+
+    def _hold(self) -> None:
+        """Wait while the sources are paused; checkpoints are taken all the same."""
+        while self.flow.paused and not self.flow.stopping and not self._checkpointed():
+            time.sleep(SLICE)
 
     def _begin_checkpoint_of_loop(self) -> None:
         """Send a barrier round the loop; what comes back before it belongs to the checkpoint."""
@@ -210,6 +225,8 @@ class Feed:
         source = self.replica.source
         assert source is not None
         while not self.flow.stopping:
+            if self.flow.paused:
+                self._hold()
             if self._checkpointed():
                 return
             records = source.read(self._pacer.limit)
@@ -229,7 +246,11 @@ class Feed:
                 idle_since = None
             else:
                 idle_since = idle_since or clock()
-                time.sleep(idle_wait(clock() - idle_since))
+                pause = idle_wait(clock() - idle_since)
+                time.sleep(pause)
+                self.replica.operators[0].traffic.waited += pause
+            if flow.paused:
+                self._hold()
             # Looked at here, once a record: a call would cost as much as all the rest.
             asked = checkpointer is not None and checkpointer.barrier is not self._barrier
             if flow.stopping or (asked and self._checkpointed()):
@@ -296,12 +317,16 @@ class Feed:
                 self.output.control(item)
 
     def _process(self, records: Sequence[Any]) -> None:
+        traffic = self.replica.operators[0].traffic
+        traffic.in_flight = len(records)
         start = self.flow.clock()
         try:
             emitted = self.replica.process(records)
         except RecordFailedError as failure:
             self.output.put(failure.done)
             raise
+        finally:
+            traffic.in_flight = 0
         self._pacer.worked(len(records), self.flow.clock() - start)
         self.output.put(emitted)
         self._send_control()

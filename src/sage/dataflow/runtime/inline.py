@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -77,12 +77,19 @@ class InlineRuntime:
         }
         self._stopping = False
         self._running = False
+        self._ended = False
         self._error: BaseException | None = None
 
     @property
     def operators(self) -> list[OperatorReplica]:
         """Every operator's replicas."""
         return [op for stage in self._replicas for replica in stage for op in replica.operators]
+
+    def worker_pids(self) -> list[int]:
+        """Return the ids of the worker processes."""
+        return [
+            replica.pid for stage in self._replicas for replica in stage if replica.pid is not None
+        ]
 
     @property
     def blocking(self) -> bool:
@@ -105,7 +112,7 @@ class InlineRuntime:
             self._running = True
             self._run()
         except Exception as error:  # noqa: BLE001 - the handle raises it to whoever waits
-            self._error = error
+            self._error = self._error or error
         except BaseException:
             # Ctrl-C: what was done is not all there was to do.
             self._services.cancelled.set()
@@ -114,6 +121,7 @@ class InlineRuntime:
             self._running = False
             self._close()
             self._end()
+            self._ended = True
 
     def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - it has ended already
         """Say that the job has ended."""
@@ -144,6 +152,26 @@ class InlineRuntime:
     def abandon(self) -> tuple[str, ...]:
         """Return nothing: a job that is over has left nothing behind."""
         return ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether every operator was closed."""
+        return self._ended
+
+    def pause(self, paused: bool) -> None:
+        """Do nothing: no record waits anywhere for the sources to be held."""
+
+    def queued(self) -> Mapping[int, int]:
+        """Return how many records came back to an operator at which a loop begins, by its id."""
+        return {
+            self._plan.stages[stage].nodes[0].id: sum(map(len, tuple(lists)))
+            for stage, lists in self._came_back.items()
+        }
+
+    def fail(self, error: BaseException) -> None:
+        """End the job with an error, unless one has ended it already."""
+        self._error = self._error or error
+        self.cancel()
 
     def _run(self) -> None:
         in_flight = {replica: self._open(replica) for stage in self._replicas for replica in stage}

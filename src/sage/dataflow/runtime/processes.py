@@ -67,11 +67,20 @@ class ProcessStageReplica(StageReplica):
         settings = (index, profile, services.clock_offset, share.resources, registrations)
         self._visible = [] if share.visible is None else [share.visible]
         self._order = pickle.dumps(("start", stage, *settings), PROTOCOL)
+        self._sent = self.operators[0].traffic
+        self._received = self.operators[-1].traffic
+        self._sent.bytes_in = self._received.bytes_out = 0
         self._services = services
         self._due: float | None = None
         self._states: States = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id; None before it is started and after its end."""
+        process = self._process
+        return None if process is None else process.pid
 
     @property
     def has_timers(self) -> bool:
@@ -193,9 +202,12 @@ class ProcessStageReplica(StageReplica):
         assert self._connection is not None
         try:
             self._connection.send_bytes(message)
-            reply: Reply = pickle.loads(self._connection.recv_bytes())  # noqa: S301 - our child
+            answer = self._connection.recv_bytes()
         except (EOFError, OSError) as error:
             raise self._death() from error
+        reply: Reply = pickle.loads(answer)  # noqa: S301 - our child
+        self._sent.bytes_in = (self._sent.bytes_in or 0) + len(message)
+        self._received.bytes_out = (self._received.bytes_out or 0) + len(answer)
         self._learn(reply)
         if reply.failure is not None:
             raise self._raised(reply.failure)

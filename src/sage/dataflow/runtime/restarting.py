@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sage.dataflow.history import JobHistory
 from sage.dataflow.interrupts import Terminated
@@ -68,6 +68,27 @@ class RestartingRuntime:
     def error(self) -> BaseException | None:
         """What the last attempt failed with, if it did."""
         return self._error
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last attempt has ended."""
+        return self._done.is_set()
+
+    def worker_pids(self) -> list[int]:
+        """Return the ids of the present attempt's worker processes."""
+        return self._attempt.worker_pids()
+
+    def queued(self) -> Mapping[int, int]:
+        """Return how many records wait before an operator, in the present attempt."""
+        return self._attempt.queued()
+
+    def pause(self, paused: bool) -> None:
+        """Hold the sources of the present attempt, or let them go on."""
+        self._attempt.pause(paused)
+
+    def fail(self, error: BaseException) -> None:
+        """End the present attempt with an error; the policy says what follows."""
+        self._attempt.fail(error)
 
     def start(self) -> None:
         """Start the first attempt; a runtime without threads of its own runs all to the end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from sage.dataflow.replica import OperatorReplica
@@ -21,6 +22,22 @@ class Runtime(Protocol):
     @property
     def blocking(self) -> bool:
         """Whether `start` returns only when the job has ended, for want of threads of its own."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job has ended."""
+
+    def worker_pids(self) -> list[int]:
+        """Return the ids of the worker processes."""
+
+    def queued(self) -> Mapping[int, int]:
+        """Return how many records wait before an operator, by its id in the graph."""
+
+    def pause(self, paused: bool) -> None:
+        """Hold the sources, or let them go on; what they have given flows through."""
+
+    def fail(self, error: BaseException) -> None:
+        """End the job with an error, unless one has ended it already."""
 
     def start(self) -> None:
         """Start the job."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sage.dataflow.channel import Channel, ChannelClosed
 from sage.dataflow.checkpoint.checkpointer import Checkpointer
@@ -55,6 +55,7 @@ class ThreadRuntime:
         self._on_end = on_end
         self._abandoned = False
         self._over = False
+        self._plan = plan
         self._error: BaseException | None = None
         self._lock = threading.Lock()
         self._done = threading.Event()
@@ -80,6 +81,12 @@ class ThreadRuntime:
     def operators(self) -> list[OperatorReplica]:
         """Every operator's replicas."""
         return [op for stage in self._replicas for replica in stage for op in replica.operators]
+
+    def worker_pids(self) -> list[int]:
+        """Return the ids of the worker processes."""
+        return [
+            replica.pid for stage in self._replicas for replica in stage if replica.pid is not None
+        ]
 
     @property
     def blocking(self) -> bool:
@@ -161,7 +168,26 @@ class ThreadRuntime:
         self._end()
         return tuple(thread.name for thread in self._threads if thread.is_alive())
 
-    def _fail(self, error: BaseException) -> None:
+    @property
+    def ended(self) -> bool:
+        """Whether every thread is done."""
+        return self._done.is_set()
+
+    def pause(self, paused: bool) -> None:
+        """Hold the sources, or let them go on; what they have given flows through."""
+        self._flow.paused = paused
+
+    def queued(self) -> Mapping[int, int]:
+        """Return how many records wait before an operator, by its id in the graph."""
+        return {
+            self._plan.stages[stage].nodes[0].id: sum(
+                channel.statistics().queued for channel in channels
+            )
+            for stage, channels in self._channels.items()
+        }
+
+    def fail(self, error: BaseException) -> None:
+        """End the job with an error, unless one has ended it already."""
         with self._lock:
             if not self._abandoned:
                 self._error = self._error or error
@@ -174,7 +200,7 @@ class ThreadRuntime:
         except ChannelClosed:
             pass
         except BaseException as error:  # noqa: BLE001 - sys.exit() in an operator fails the job too
-            self._fail(error)
+            self.fail(error)
         finally:
             self._close(replica)
             feed.output.finish()
@@ -182,7 +208,8 @@ class ThreadRuntime:
 
     def _feed(self, replica: StageReplica, index: int) -> Feed:
         targets = [self._channels[stage] for stage in replica.stage.outputs]
-        output = Output(replica.operators[-1].name, targets, self._flow.config.batch_size)
+        last = replica.operators[-1]
+        output = Output(last.name, targets, self._flow.config.batch_size, last.traffic)
         if replica.source is not None:
             return Feed(replica, index, self._flow, output)
         channels = self._channels[replica.stage.id]
@@ -225,7 +252,7 @@ class ThreadRuntime:
         try:
             replica.close()
         except BaseException as error:  # noqa: BLE001 - as above
-            self._fail(error)
+            self.fail(error)
 
 
 def make_channels(plan: Plan, stage: Stage, capacity: int) -> list[Channel]:
