@@ -242,7 +242,7 @@ def _against(found: dict[str, list[Figures]], reference: str) -> dict[str, Any]:
 def _rates(figures: Mapping[str, Any], reference: str) -> list[str]:
     short = reference.split(maxsplit=1)[0]
     return [
-        f"  {name:<20} {each[RATE]['median'] / 1e6:8.3f} M records/s  "
+        f"  {name:<20} {each[RATE]['median'] / 1e3:10,.1f} k records/s  "
         f"{shown(each[f'of_{short}'])} of {reference}"
         for name, each in figures.items()
     ]
