@@ -9,7 +9,13 @@ import pytest
 
 from sage.dataflow.blueprint import Blueprint
 from sage.dataflow.graph import Kind, Node
-from sage.dataflow.loop import SAMPLE_SIZE, RecordFailedError, RecordLoop, write_loop
+from sage.dataflow.loop import (
+    SAMPLE_REST,
+    SAMPLE_SIZE,
+    RecordFailedError,
+    RecordLoop,
+    write_loop,
+)
 from sage.dataflow.replica import OperatorReplica
 
 
@@ -66,6 +72,52 @@ def test_busy_time_goes_to_the_operator_that_takes_it() -> None:
     for _ in range(10):
         loop.process(range(100))
     assert [operator.meter.busy for operator in operators] == pytest.approx([1000.0, 3000.0])
+
+
+def test_fast_records_are_seldom_measured() -> None:
+    """After a sample the clock is not read by the record until it has cost a 400th of the time."""
+    readings = 0
+
+    def clock() -> float:
+        nonlocal readings
+        readings += 1
+        return readings * 1e-6
+
+    loop = RecordLoop(replicas((Kind.MAP, lambda x: x)), clock=clock)
+
+    def measured() -> bool:
+        before = readings
+        loop.process(range(SAMPLE_SIZE))
+        return readings - before > SAMPLE_SIZE
+
+    assert measured()
+    first = readings
+    while not measured():
+        assert readings < 1.1 * SAMPLE_REST * first
+    assert readings > 0.9 * SAMPLE_REST * first
+
+
+@pytest.mark.parametrize("kind", [Kind.MAP, Kind.FILTER, Kind.FLATMAP])
+def test_a_failed_record_goes_no_further(kind: Kind) -> None:
+    """It is counted where it failed, is not among the dropped, and the next operator never sees it.
+
+    What a flatmap emitted of it before has gone on.
+    """
+
+    def fails(x: int) -> Any:
+        return [x, 6 // (3 - x)] if kind is Kind.FLATMAP else 6 // (3 - x)
+
+    operators = replicas(
+        (Kind.FILTER, lambda x: x != 1), (kind, fails), (Kind.SINK, lambda x: None)
+    )
+    with pytest.raises(RecordFailedError) as raised:
+        RecordLoop(operators).process([0, 1, 2, 3, 4])
+    assert raised.value.record == 3
+    keeps, breaks, sinks = [operator.meter for operator in operators]
+    assert (keeps.records_in, keeps.dropped, keeps.failed, keeps.records_out) == (4, 1, 0, 3)
+    passed = 4 if kind is Kind.FLATMAP else 2
+    assert (breaks.records_in, breaks.dropped, breaks.failed) == (3, 0, 1)
+    assert breaks.records_out == sinks.records_in == sinks.records_out == passed
 
 
 def test_the_text_is_a_loop_one_would_write() -> None:

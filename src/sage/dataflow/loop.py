@@ -26,7 +26,7 @@ nothing is called twice to find out. For ``map, filter, sink`` the function read
         return out
 
 A second function, written by the same hand, also reads the clock after every operator; it runs on a
-sample of the records.
+sample of the records, so seldom that this costs next to nothing.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ from sage.dataflow.guard import BlamedError
 from sage.dataflow.replica import OperatorReplica
 from sage.errors import OperatorError
 
-# Of every n-th batch the first few records are measured operator by operator; so is each batch of
-# slow records, for which reading the clock costs nothing by comparison.
-SAMPLE_EVERY = 16
+# Now and then the first few records of a batch are measured operator by operator; the next time is
+# when so many times as much has passed as that took. Batches of slow records are always measured:
+# reading the clock costs nothing by comparison.
+SAMPLE_REST = 400
 SAMPLE_SIZE = 32
 SLOW_RECORD = 20e-6
 
@@ -81,9 +82,12 @@ class RecordLoop:
         self._replicas = replicas
         self._clock = clock
         self._measure_all = measure_all
-        self._batches = 0
+        self._sample_due = float("-inf")
         self._per_record = 0.0
         self._counts: tuple[int, ...] = ()
+        # By operator, of the time measured so far.
+        self._shares = [0.0] * len(replicas)
+        self._is_flatmap = [replica.kind is Kind.FLATMAP for replica in replicas]
         self._failed_step: int | None = None
         nodes = [replica.node for replica in replicas]
         self._plain_source = write_loop(nodes, measured=False)
@@ -97,14 +101,16 @@ class RecordLoop:
         Raises:
             RecordFailedError: an operator raised.
         """
-        self._batches += 1
+        start = self._clock()
         if self._measure_all or self._per_record > SLOW_RECORD:
-            return self._run(self._measured, records)
-        if self._batches % SAMPLE_EVERY != 1:
-            return self._run(self._plain, records)
-        emitted = self._run(self._measured, records[:SAMPLE_SIZE])
+            return self._run(self._measured, records, start)
+        if start < self._sample_due:
+            return self._run(self._plain, records, start)
+        emitted = self._run(self._measured, records[:SAMPLE_SIZE], start)
+        middle = self._clock()
+        self._sample_due = middle + SAMPLE_REST * (middle - start)
         if len(records) > SAMPLE_SIZE:
-            emitted += self._run(self._plain, records[SAMPLE_SIZE:], emitted)
+            emitted += self._run(self._plain, records[SAMPLE_SIZE:], middle, emitted)
         return emitted
 
     def failure(self, error: Exception, variables: dict[str, Any]) -> RecordFailedError:
@@ -133,13 +139,19 @@ class RecordLoop:
             replica.meter.clocked += sum(seconds)
             # Evenly spaced ones of a large batch: to count each would take longer than the record.
             replica.meter.latency.extend(seconds[:: len(seconds) // SAMPLE_SIZE + 1])
+        clocked = sum(replica.meter.clocked for replica in self._replicas)
+        if clocked:
+            self._shares = [replica.meter.clocked / clocked for replica in self._replicas]
 
     def _run(
-        self, run: LoopFunction, records: Sequence[Any], before: Sequence[Any] = ()
+        self,
+        run: LoopFunction,
+        records: Sequence[Any],
+        start: float,
+        before: Sequence[Any] = (),
     ) -> list[Any]:
         iterator = iter(records)
         self._failed_step = None
-        start = self._clock()
         try:
             return run(iterator, self)
         except RecordFailedError as failure:
@@ -155,21 +167,29 @@ class RecordLoop:
 
     def _account(self, taken: int, elapsed: float) -> None:
         """Add a batch's counts and time to the meters; what one emits, the next one takes."""
-        for step, (replica, count) in enumerate(zip(self._replicas, self._counts, strict=True)):
+        counts = (
+            self._counts if self._failed_step is None else self._with_failure(self._failed_step)
+        )
+        steps = zip(self._replicas, counts, self._shares, self._is_flatmap, strict=True)
+        for replica, count, share, is_flatmap in steps:
             meter = replica.meter
-            failed = int(step == self._failed_step)
             meter.records_in += taken
-            meter.failed += failed
-            if replica.kind is Kind.FLATMAP:
+            meter.busy += elapsed * share
+            if is_flatmap:
                 taken = count
-            else:
+            elif count:
                 meter.dropped += count
-                taken -= count + failed
+                taken -= count
             meter.records_out += taken
-        clocked = sum(replica.meter.clocked for replica in self._replicas)
-        if clocked:
-            for replica in self._replicas:
-                replica.meter.busy += elapsed * replica.meter.clocked / clocked
+
+    def _with_failure(self, step: int) -> Sequence[int]:
+        """Count a record on which an operator raised; it goes no further, like one dropped."""
+        meter = self._replicas[step].meter
+        meter.failed += 1
+        if self._is_flatmap[step]:
+            return self._counts
+        meter.dropped -= 1
+        return [count + (number == step) for number, count in enumerate(self._counts)]
 
     def _compile(self, source: LoopSource) -> LoopFunction:
         names = " → ".join(replica.name for replica in self._replicas)

@@ -81,18 +81,16 @@ class SourceReader:
         Raises:
             OperatorError: the source raised.
         """
+        meter = self.replica.meter
         pulls = self._pulling or self._pulls()
-        while True:
-            try:
-                record = next(pulls)
-            except StopIteration:
-                return
-            except Exception as error:
-                self.replica.meter.failed += 1
-                raise OperatorError(self.replica.name, READING, error) from error
-            if record is not None:
-                self.replica.meter.records_out += 1
-            yield record
+        try:
+            for record in pulls:
+                if record is not None:
+                    meter.records_out += 1
+                yield record
+        except Exception as error:
+            meter.failed += 1
+            raise OperatorError(self.replica.name, READING, error) from error
 
     def offset(self) -> Any:
         """Return where the next record begins: what the source says, or how many it has given."""

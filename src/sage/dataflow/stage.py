@@ -37,6 +37,7 @@ class StageReplica:
         profile: measure every batch operator by operator.
 
     Attributes:
+        is_async: whether its first operator is a coroutine function.
         sends_control: whether `originated` may return something.
     """
 
@@ -45,6 +46,7 @@ class StageReplica:
     ) -> None:
         self.stage = stage
         self.operators = operators
+        self.is_async = operators[0].node.is_async
         self._profile = profile
         self._timed = [op for op in operators if isinstance(op.target, Timed)]
         has_source = operators[0].kind is Kind.SOURCE
@@ -79,11 +81,6 @@ class StageReplica:
     def index(self) -> int:
         """The replica's number, from 0."""
         return self.operators[0].context.index
-
-    @property
-    def is_async(self) -> bool:
-        """Whether its first operator is a coroutine function."""
-        return self.operators[0].node.is_async
 
     def after_head(self, records: list[Any]) -> list[Any]:
         """Take what the first operator emitted through the others.
@@ -129,6 +126,8 @@ class StageReplica:
 
     def next_timer(self) -> float | None:
         """Return when the next operator wants to be woken, in seconds of the runtime's clock."""
+        if not self._timed:
+            return None
         timers = (op.next_timer() for op in self._timed)
         return min((due for due in timers if due is not None), default=None)
 
