@@ -6,7 +6,7 @@ loop written by hand, counting costs nothing but for the records that are droppe
 operator raises, the line of the traceback says which one and a local variable holds the record:
 nothing is called twice to find out. For ``map, filter, sink`` the function reads::
 
-    def run(records, loop):
+    def run(records, loop, f0=f0, f1=f1, f2=f2):
         n0 = n1 = n2 = 0
         out = []
         try:
@@ -248,7 +248,9 @@ def write_loop(nodes: Sequence[Node], *, measured: bool) -> LoopSource:
     source = LoopSource(measured)
     counters = [f"n{step}" for step in range(len(nodes))]
     times = [f"s{step}" for step in range(len(nodes))]
-    source.add(0, "def run(records, loop):")
+    # Defaults are local variables, which are found sooner than global ones.
+    functions = [f"f{step}=f{step}" for step in range(len(nodes))]
+    source.add(0, f"def run(records, loop, {', '.join(functions)}):")
     source.add(1, f"measured = {measured}")
     source.add(1, f"{' = '.join(counters)} = 0")
     for step, seconds in enumerate(times if measured else ()):
