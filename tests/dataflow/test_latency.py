@@ -38,6 +38,19 @@ def test_replicas_are_summed() -> None:
     )
 
 
+def test_a_copy_stays_as_it_is() -> None:
+    """A checkpoint's counts do not go on with those of the job."""
+    made = histogram([0.1])
+    copy = made.copy()
+    made.add(0.1)
+    first = summarise([copy])
+    copy.merge(made)
+    both = summarise([copy])
+    assert first is not None
+    assert both is not None
+    assert (first.measured, both.measured) == (1, 3)
+
+
 def test_nothing_measured() -> None:
     """Without a record there are no quantiles."""
     assert summarise([LatencyHistogram(), LatencyHistogram()]) is None

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,6 +47,21 @@ def test_memory_that_falls_slowly_has_time() -> None:
     assert decisions(readings) == ["PAUSE", "NONE", "NONE", "NONE", "FAIL"]
 
 
+def test_another_attempt_has_a_grace_of_its_own() -> None:
+    """A job that is started again after the failure is paused again before it fails again."""
+    readings = [(0, 1200), (10, 1200), (11, 1200), (20.5, 1200), (21, 1200)]
+    assert decisions(readings) == ["PAUSE", "FAIL", "PAUSE", "NONE", "FAIL"]
+
+
+def test_new_sources_are_paused_too() -> None:
+    """The pause is said at each reading: sources that were begun since then hold as well."""
+    sources = Sources()
+    probe = MemoryProbe("job", MemoryGuard(1000), sources, lambda: 1500, lambda: "")
+    for now in range(3):
+        probe.probe(now)
+    assert sources.calls == [True, True, True]
+
+
 class Sources:
     """Notes what a probe does."""
 
@@ -69,6 +85,7 @@ def test_it_says_once_why(caplog: pytest.LogCaptureFixture) -> None:
             probe.probe(now)
     *paused, error = sources.calls
     assert paused == [True, False, True]
+    assert not guard.paused
     assert isinstance(error, DataflowError)
     assert "uses 1.5 KB of memory, its memory_limit is 1.0 KB" in str(error)
     assert "in 10 s with its sources paused; the queue is long." in str(error)
@@ -204,6 +221,30 @@ def test_paused_sources_give_nothing(eager: bool) -> None:
     finally:
         result = job.stop()
     assert result.abandoned == 0
+    assert result.records_in == result.records_out
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_a_paused_job_with_checkpoints_can_be_stopped(eager: bool, tmp_path: Path) -> None:
+    """Paused sources send the last checkpoint's barrier, and end with it."""
+    config = {"checkpoint": {"dir": str(tmp_path / "checkpoints"), "interval": 1000.0}}
+    env = LocalEnvironment("stopped", config=config)
+
+    def numbers() -> Iterator[int]:
+        yield from range(100_000_000)
+
+    source: Any = range(100_000_000) if eager else numbers
+    env.from_source(source, name="numbers").map(lambda x: x, parallelism=2, name="next").sink(
+        lambda _: None, name="out"
+    )
+    job = env.submit()
+    try:
+        wait_until(lambda: job.metrics[-1].records_out > 1000)
+        job._runtime.pause(True)
+        result = job.stop(timeout=20)
+    finally:
+        job.cancel()
+    assert result.checkpoints == 1
     assert result.records_in == result.records_out
 
 

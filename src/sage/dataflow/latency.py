@@ -57,6 +57,12 @@ class LatencyHistogram:
             bucket = PER_OCTAVE * exponent + int(mantissa * 2 * PER_OCTAVE)
             counts[bucket] = counts.get(bucket, 0) + 1
 
+    def copy(self) -> LatencyHistogram:
+        """Return the counts as of now."""
+        made = LatencyHistogram()
+        made.counts = dict(self.counts)
+        return made
+
     def merge(self, other: LatencyHistogram) -> None:
         """Count what another one has counted, too."""
         for bucket, count in other.counts.items():

@@ -66,7 +66,11 @@ class MemoryGuard:
             return Action.RESUME
         if used <= self._lowest - PROGRESS * self.limit:
             self._lowest, self._since = used, now
-        return Action.FAIL if now - self._since >= self.grace else Action.NONE
+        if now - self._since < self.grace:
+            return Action.NONE
+        # What follows, if anything does, is another attempt at the job, with a grace of its own.
+        self.paused = False
+        return Action.FAIL
 
 
 class Sources(Protocol):
@@ -117,8 +121,9 @@ class MemoryProbe:
         action = self._guard.decide(now, used)
         if action is Action.FAIL:
             self._sources.fail(DataflowError(self._complaint(used)))
-        elif action is not Action.NONE:
-            self._sources.pause(action is Action.PAUSE)
+        elif self._guard.paused or action is Action.RESUME:
+            # Said at each reading: the job may have been started again since, with new sources.
+            self._sources.pause(self._guard.paused)
             if not self._logged:
                 self._logged = True
                 logger.warning(

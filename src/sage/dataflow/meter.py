@@ -39,6 +39,7 @@ class Meter:
         """Go on counting from where another replica was."""
         for each in fields(self):
             setattr(self, each.name, getattr(other, each.name))
+        self.latency = other.latency.copy()
 
     def add(self, other: Meter) -> None:
         """Count what another replica has counted, too."""

@@ -234,7 +234,11 @@ class OperatorReplica:
         """
         snapshot = method_of(users_own(self.target), "snapshot")
         own = self.target.saved() if isinstance(self.target, Checkpointed) else None
-        meter = replace(self.meter, records_in=self.meter.records_in - in_flight.begun)
+        meter = replace(
+            self.meter,
+            records_in=self.meter.records_in - in_flight.begun,
+            latency=self.meter.latency.copy(),
+        )
         return OperatorState(
             meter=meter,
             metrics=self.context.metrics.values(),

@@ -251,6 +251,8 @@ class Feed:
                 self.replica.operators[0].traffic.waited += pause
             if flow.paused:
                 self._hold()
+                if self._stopped:
+                    return
             # Looked at here, once a record: a call would cost as much as all the rest.
             asked = checkpointer is not None and checkpointer.barrier is not self._barrier
             if flow.stopping or (asked and self._checkpointed()):
