@@ -101,10 +101,10 @@ class Launch:
         if self._store is None:
             return
         if resume is None:
-            if self._store.numbers():
+            if self._store.begin_anew():
                 logger.warning(
-                    "job %r begins anew beside checkpoints of an earlier run, which it will "
-                    "replace; submit(resume='latest') goes on from them",
+                    "job %r begins anew beside checkpoints of an earlier run, which its first one "
+                    "replaces; submit(resume='latest') goes on from them",
                     self.name,
                 )
             return

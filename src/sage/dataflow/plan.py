@@ -25,6 +25,8 @@ class Stage:
         outputs: ids of the stages that take its records; every one gets every record.
         keyed: whether its records go to its replicas by their key, each replica having a channel
             of its own; otherwise all replicas take from one channel.
+        paired: whether each replica takes the records of the replica of the same number of its only
+            input, by a channel of their own, so that what came in order goes on in order.
         loop: the stages of the feedback loop that begins here; empty when none does.
     """
 
@@ -33,6 +35,7 @@ class Stage:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     keyed: bool = False
+    paired: bool = False
     loop: frozenset[int] = frozenset()
 
     @property
@@ -76,6 +79,7 @@ def make_plan(graph: Graph) -> Plan:
             stage_of[node.id] = stage_of[upstream.id]
             members[stage_of[node.id]].append(node)
     stages = [_stage(graph, id_, nodes, stage_of) for id_, nodes in enumerate(members)]
+    stages = [replace(stage, paired=_is_paired(stage, stages)) for stage in stages]
     return Plan(tuple(_with_loop(stage, stages) for stage in stages))
 
 
@@ -104,6 +108,12 @@ def _stage(graph: Graph, id_: int, nodes: list[Node], stage_of: dict[int, int]) 
         outputs=tuple(stage_of[node.id] for node in graph.consumers(nodes[-1])),
         keyed=nodes[0].keyed and nodes[0].parallelism > 1,
     )
+
+
+def _is_paired(stage: Stage, stages: Sequence[Stage]) -> bool:
+    if stage.keyed or len(stage.inputs) != 1 or stage.parallelism == 1:
+        return False
+    return stages[stage.inputs[0]].parallelism == stage.parallelism
 
 
 def _with_loop(stage: Stage, stages: Sequence[Stage]) -> Stage:

@@ -35,10 +35,10 @@ def check_replayable(node: Node, *, again: bool) -> None:
             f"source {node.name!r} cannot be read again from where a checkpoint was taken: define "
             "offset(), which returns where the next record begins, and seek(offset) in it"
         )
-    if again and node.blueprint.is_instance and not says_where:
+    if again and node.blueprint.is_instance:
         raise GraphError(
             f"source {node.name!r} is an instance, which would go on from where it is after a "
-            "restart; give the class and its arguments, or define offset() and seek(offset)"
+            "restart from the beginning; give the class and its arguments"
         )
     if again and isinstance(given, Iterator):
         raise GraphError(

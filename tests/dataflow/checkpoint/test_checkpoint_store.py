@@ -271,3 +271,17 @@ def test_a_file_url_is_a_path(scheme: str, folder: Path) -> None:
         store.save(snapshot(1))
     assert (folder / "lock").exists()
     assert file_of(folder, 1).exists()
+
+
+def test_a_run_that_begins_anew(folder: Path) -> None:
+    """It never goes on from an earlier run's checkpoint, and its first one replaces them all."""
+    with CheckpointStore(folder) as earlier:
+        earlier.save(snapshot(1))
+        earlier.save(snapshot(2))
+    with CheckpointStore(folder) as store:
+        assert store.begin_anew()
+        assert store.numbers() == [1, 2]
+        assert store.load() is None
+        store.save(snapshot(store.next_number()))
+        assert store.numbers() == [3]
+        assert not CheckpointStore(folder / "other").begin_anew()

@@ -195,11 +195,19 @@ class Checkpointer:
         )
         try:
             self._store.save(snapshot)
-        except CheckpointError as error:
+        except Exception as error:  # noqa: BLE001 - the job must learn of any, and go on
             self._history.failed_checkpoints += 1
             logger.warning("checkpoint %d was not written: %s", barrier.number, error)
             if barrier.last:
-                self._failure = error
+                self._failure = _as_checkpoint_error(error)
         else:
             self._history.checkpoints += 1
             self._history.last_checkpoint = barrier.number
+
+
+def _as_checkpoint_error(error: Exception) -> CheckpointError:
+    if isinstance(error, CheckpointError):
+        return error
+    failure = CheckpointError(f"the last checkpoint was not written: {error!r}")
+    failure.__cause__ = error
+    return failure

@@ -54,6 +54,8 @@ class CheckpointStore:
         self._keep = keep
         # Damaged ones with False, so that each is read and warned of once.
         self._checked: dict[int, bool] = {}
+        # Those up to this number are of an earlier run.
+        self._earlier = 0
         self._closed = False
         name = os.fspath(folder).removeprefix("file://").removeprefix("local://")
         with _translated("use the folder", name):
@@ -68,6 +70,14 @@ class CheckpointStore:
     def next_number(self) -> int:
         """Return a number above those of all checkpoints there are, from 1."""
         return max(self.numbers(), default=0) + 1
+
+    def begin_anew(self) -> bool:
+        """Let no checkpoint of an earlier run be gone on from; say whether there are any.
+
+        They are removed when the first new one is written.
+        """
+        self._earlier = max(self.numbers(), default=0)
+        return self._earlier > 0
 
     def save(self, snapshot: JobSnapshot) -> None:
         """Write a checkpoint, then remove those that are not to be kept.
@@ -124,7 +134,7 @@ class CheckpointStore:
             return
         good = 0
         for number in reversed(numbers):
-            if good == self._keep:
+            if good == self._keep or (good and number <= self._earlier):
                 self._remove(number)
             else:
                 good += self._is_good(number)
@@ -141,6 +151,7 @@ class CheckpointStore:
         self.close()
 
     def _load_latest(self, numbers: list[int]) -> JobSnapshot | None:
+        numbers = [number for number in numbers if number > self._earlier]
         for number in reversed(numbers):
             if self._checked.get(number, True):
                 try:

@@ -65,7 +65,7 @@ def edges(plan: Plan, config: EnvironmentConfig) -> list[Edge]:
 
 def _edge(source: Stage, target: Stage, config: EnvironmentConfig) -> Edge:
     inline = config.workers is Workers.INLINE
-    channels = target.parallelism if target.keyed else 1
+    channels = target.parallelism if target.keyed or target.paired else 1
     return Edge(
         source=source,
         target=target,

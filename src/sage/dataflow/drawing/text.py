@@ -57,6 +57,8 @@ def _way(edge: Edge) -> str:
     room = "no bound" if edge.capacity is None else f"room for {edge.capacity:,} records"
     if edge.keyed:
         return f"channels by key {target}, one for each of its {edge.channels} replicas, {room}"
+    if edge.channels > 1:
+        return f"a channel for each pair of replicas {target}, {room}"
     if edge.loop:
         return f"channel {target}, {room}, back to where its loop begins"
     shared = f", shared by its {edge.target.parallelism} replicas" * (edge.target.parallelism > 1)

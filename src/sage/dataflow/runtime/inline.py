@@ -385,17 +385,20 @@ class InlineRuntime:
     def _emit(self, replica: StageReplica, records: list[Any]) -> None:
         if records:
             for stage in replica.stage.outputs:
-                self._send(stage, records, replica.operators[-1].name)
+                self._send(stage, records, replica)
 
-    def _send(self, stage: int, records: list[Any], operator: str) -> None:
+    def _send(self, stage: int, records: list[Any], sender: StageReplica) -> None:
         if stage in self._came_back:
             if stage in self._refusals:
                 raise self._refusals[stage]
             self._came_back[stage].append(records)
             return
         if not self._plan.stages[stage].keyed:
-            self._process(next(self._turns[stage]), records)
+            paired = self._plan.stages[stage].paired
+            replicas = self._replicas[stage]
+            self._process(replicas[sender.index] if paired else next(self._turns[stage]), records)
             return
+        operator = sender.operators[-1].name
         replicas = self._replicas[stage]
         for replica, part in zip(
             replicas, split_by_key(records, len(replicas), operator), strict=True

@@ -207,7 +207,7 @@ class ThreadRuntime:
             self._ended()
 
     def _feed(self, replica: StageReplica, index: int) -> Feed:
-        targets = [self._channels[stage] for stage in replica.stage.outputs]
+        targets = [self._target(stage, index) for stage in replica.stage.outputs]
         last = replica.operators[-1]
         output = Output(last.name, targets, self._flow.config.batch_size, last.traffic)
         if replica.source is not None:
@@ -221,6 +221,11 @@ class ThreadRuntime:
             channel=channels[index % len(channels)],
             consumer=index // len(channels),
         )
+
+    def _target(self, stage: int, index: int) -> list[Channel]:
+        """Return the channels of a stage that a replica of an input of it puts records in."""
+        channels = self._channels[stage]
+        return [channels[index]] if self._plan.stages[stage].paired else channels
 
     def _ended(self) -> None:
         """Take note of the end of a thread; the last one ends the job."""
@@ -256,11 +261,13 @@ class ThreadRuntime:
 
 
 def make_channels(plan: Plan, stage: Stage, capacity: int) -> list[Channel]:
-    """Make the channels that a stage reads: one for all replicas, or one each for a keyed stage."""
+    """Make the channels that a stage reads: one for all replicas, or one for each."""
     if stage.loop:
         # A full channel here would stop the loop, which alone can empty it.
         capacity = sys.maxsize
     producers = sum(plan.stages[input_].parallelism for input_ in stage.inputs)
+    if stage.paired:
+        return [Channel(capacity) for _ in range(stage.parallelism)]
     if stage.keyed:
         return [Channel(capacity, producers) for _ in range(stage.parallelism)]
     return [Channel(capacity, producers, consumers=stage.parallelism)]
