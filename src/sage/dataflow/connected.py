@@ -18,7 +18,7 @@ from sage.dataflow.lifecycle import Wrapper
 from sage.errors import GraphError, shorten
 
 if TYPE_CHECKING:
-    from sage.dataflow.environment import LocalEnvironment
+    from sage.dataflow.pipeline import Pipeline
     from sage.dataflow.stream import Stream
     from sage.dataflow.windowed import LateChoice, WindowedConnectedStreams
     from sage.dataflow.windows import Windows
@@ -29,7 +29,7 @@ FIRST, SECOND = 0, 1
 class ConnectedStreams:
     """What ``connect`` gives: the records of both streams, each knowing which it came from."""
 
-    def __init__(self, environment: LocalEnvironment, inputs: tuple[Node, Node]) -> None:
+    def __init__(self, environment: Pipeline, inputs: tuple[Node, Node]) -> None:
         self._environment = environment
         self._inputs = inputs
 
@@ -77,7 +77,7 @@ class ConnectedStreams:
 class KeyedConnectedStreams:
     """Two streams whose records have keys."""
 
-    def __init__(self, environment: LocalEnvironment, inputs: tuple[Node, ...]) -> None:
+    def __init__(self, environment: Pipeline, inputs: tuple[Node, ...]) -> None:
         self._environment = environment
         self._inputs = inputs
 
@@ -235,7 +235,7 @@ class Joiner(Wrapper):
         return record[1]
 
 
-def _stream(environment: LocalEnvironment, node: Node) -> Stream:
+def _stream(environment: Pipeline, node: Node) -> Stream:
     from sage.dataflow.stream import Stream
 
     return Stream(environment, node)

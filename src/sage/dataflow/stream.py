@@ -24,7 +24,7 @@ from sage.dataflow.splitting import SplitStream
 from sage.errors import ConfigError, GraphError, shorten
 
 if TYPE_CHECKING:
-    from sage.dataflow.environment import LocalEnvironment
+    from sage.dataflow.pipeline import Pipeline
 
 
 # Operators of our own do too little to be worth a hop to another process.
@@ -52,7 +52,7 @@ class Stream(ModelStream):
     - ``cpus`` and ``gpus``: what each replica needs of the machine; see `OperatorOptions`.
     """
 
-    def __init__(self, environment: LocalEnvironment, *nodes: Node) -> None:
+    def __init__(self, environment: Pipeline, *nodes: Node) -> None:
         self.environment = environment
         self.nodes = nodes
 

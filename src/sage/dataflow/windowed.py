@@ -35,7 +35,7 @@ from sage.dataflow.windows import Windows
 from sage.errors import ConfigError, GraphError, shorten
 
 if TYPE_CHECKING:
-    from sage.dataflow.environment import LocalEnvironment
+    from sage.dataflow.pipeline import Pipeline
     from sage.dataflow.stream import Stream
 
 LateChoice = Literal["dead_letter", "stream", "drop"]
@@ -64,7 +64,7 @@ class EventTimeOptions:
 
 
 def with_time(
-    environment: LocalEnvironment, inputs: Sequence[Node], options: EventTimeOptions
+    environment: Pipeline, inputs: Sequence[Node], options: EventTimeOptions
 ) -> tuple[tuple[Node, ...], TimeReader]:
     """Make the time of keyed records known to an operator that is to read them.
 
@@ -111,7 +111,7 @@ class Windowing:
 
     def __init__(
         self,
-        environment: LocalEnvironment,
+        environment: Pipeline,
         inputs: Sequence[Node],
         windows: Windows,
         time: EventTimeOptions,

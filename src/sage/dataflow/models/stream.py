@@ -12,10 +12,10 @@ from sage.dataflow.graph import Kind
 from sage.dataflow.retry import RetryPolicy
 
 if TYPE_CHECKING:
-    from sage.dataflow.environment import LocalEnvironment
     from sage.dataflow.models.clients import ChatClient, EmbeddingClient
     from sage.dataflow.models.embedding import Field
     from sage.dataflow.models.prompts import Prompt
+    from sage.dataflow.pipeline import Pipeline
 
 
 class ModelStream(ABC):
@@ -25,7 +25,7 @@ class ModelStream(ABC):
         environment: that the operators are added to.
     """
 
-    environment: LocalEnvironment
+    environment: Pipeline
 
     @abstractmethod
     def add(
