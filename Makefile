@@ -73,6 +73,7 @@ test-compiled: .venv-wheel/.done models
 # The gateways that benchmarks/gateway.py compares with, in an environment of their own.
 bench-peers: setup
 	$(BIN)/python benchmarks/gateway.py --install-peers
+	$(BIN)/python benchmarks/dataflow.py --install-peers
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -41,6 +41,16 @@ _WORDS = {
         "sage-python": "SAGE, a checkout",
         "gateway_where": "{processor}, one core for each gateway, all in one run, {date}, "
         "`{command}`. SAGE has its SLO policy, metrics and key check on.",
+        "pipeline": "map → map → filter → sink | records/s | of the plain loop",
+        "plain": "a plain Python loop",
+        "fused": "**SAGE**, metrics on",
+        "channels": "**SAGE**, a channel between each two operators",
+        "bytewax 1000": "Bytewax 0.21, source batches of 1,000",
+        "bytewax 1": "Bytewax 0.21, of 1",
+        "streamz": "Streamz 0.6",
+        "ray": "Ray Data 2.60, rows",
+        "dataflow_where": "{processor}, {cores} cores, {date}, `{command}`; every turn in a fresh "
+        "process, medians over rounds (lowest – highest).",
         "where": "{processor}, {cores} cores, {date}, `{command}`; comparisons are paired, the "
         "ratio is the median of the pairs' (lowest to highest).",
     },
@@ -67,6 +77,16 @@ _WORDS = {
         "sage-python": "SAGE，源码目录",
         "gateway_where": "{processor}，每个网关一个核，同一次运行，{date}，`{command}`。"
         "SAGE 开启 SLO 策略、指标和密钥检查。",
+        "pipeline": "map → map → filter → sink | 每秒记录数 | 相对普通循环",
+        "plain": "普通 Python 循环",
+        "fused": "**SAGE**，指标开启",
+        "channels": "**SAGE**，算子之间各有一个通道",
+        "bytewax 1000": "Bytewax 0.21，源批次 1,000",
+        "bytewax 1": "Bytewax 0.21，源批次 1",
+        "streamz": "Streamz 0.6",
+        "ray": "Ray Data 2.60，逐行",
+        "dataflow_where": "{processor}，{cores} 核，{date}，`{command}`；每次都在新进程中运行，"
+        "取各轮的中位数（最低 – 最高）。",
         "where": "{processor}，{cores} 核，{date}，`{command}`；成对比较，"
         "比值取各对的中位数（最低至最高）。",
     },
@@ -132,6 +152,38 @@ def slo(data: dict[str, Any], words: dict[str, str]) -> str:
     return "\n".join([*table, "", where, ""])
 
 
+# Contestants and the row of the benchmark that has them.
+_DATAFLOW = {
+    "plain": "fused",
+    "fused": "fused",
+    "channels": "channels",
+    "bytewax 1000": "fused",
+    "bytewax 1": "fused",
+    "streamz": "fused",
+    "ray": "fused",
+}
+
+
+def dataflow(data: dict[str, Any], words: dict[str, str]) -> str:
+    """Return what a record costs in a pipeline, beside other libraries, as Markdown."""
+    table = [f"| {words['pipeline']} |", "|---|---|---|"]
+    for name, row in _DATAFLOW.items():
+        its = data["figures"][row]["figures"].get(name)
+        if its is None:
+            continue
+        share = its["of_plain"]
+        cells = [
+            words[name],
+            f"{its['records_per_s']['median'] / 1e6:.2f} M",
+            f"{share['median']:.2f} × ({share['lowest']:.2f} – {share['highest']:.2f})",
+        ]
+        table.append(f"| {' | '.join(cells)} |")
+    where = words["dataflow_where"].format(
+        **data["machine"], date=data["date"], command=data["command"]
+    )
+    return "\n".join([*table, "", where, ""])
+
+
 def _median(its: dict[str, float] | None, digits: int) -> str:
     return f"{its['median']:,.{digits}f}" if its else "—"
 
@@ -140,6 +192,7 @@ TABLES: dict[str, Callable[[dict[str, Any], dict[str, str]], str]] = {
     "first_use": first_use,
     "gateway": gateway,
     "slo": slo,
+    "dataflow": dataflow,
 }
 
 

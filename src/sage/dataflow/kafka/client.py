@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sage.dataflow.kafka.log import ClientLog
 from sage.dataflow.kafka.options import KafkaOptions
 from sage.errors import ConfigError, DataflowError, nearest
 
@@ -44,7 +45,7 @@ class KafkaClient:
         self._fatal: Any = None
         config = {**options.client_config(), "error_cb": self._on_error}
         try:
-            self._consumer = self._kafka.Consumer(config, logger=logger)
+            self._consumer = self._kafka.Consumer(config, logger=ClientLog(logger))
         except (self._kafka.KafkaException, TypeError, ValueError) as error:
             raise ConfigError(f"config of a Kafka source: {reason_of(error)}") from None
 

@@ -13,6 +13,7 @@ from sage.dataflow.context import RuntimeContext
 from sage.dataflow.functions.edges import SinkFunction
 from sage.dataflow.guard import JobServices
 from sage.dataflow.kafka.client import find_topics, load_client, reason_of
+from sage.dataflow.kafka.log import ClientLog
 from sage.dataflow.kafka.options import ValueFormat
 from sage.dataflow.lifecycle import Bound
 from sage.dataflow.meter import Meter
@@ -94,7 +95,7 @@ class KafkaSink(SinkFunction, Bound):
         # Without it, a record that is sent again may come twice, or behind a later one.
         config = {"enable.idempotence": True, **self._config, "bootstrap.servers": self._servers}
         try:
-            producer = kafka.Producer(config, logger=context.logger)
+            producer = kafka.Producer(config, logger=ClientLog(context.logger))
         except (kafka.KafkaException, TypeError, ValueError) as error:
             raise ConfigError(f"config of a Kafka sink: {reason_of(error)}") from None
         find_topics(producer, [self._topic], self._servers, self._timeout)
