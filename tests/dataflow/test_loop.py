@@ -131,8 +131,8 @@ def test_the_text_is_a_loop_one_would_write() -> None:
         "if r1 is None:",
         "n0 += 1",
         "continue",
-        "if not f1(r1):",
-        "n1 += 1",
-        "continue",
+        "if f1(r1):",
         "f2(r1)",
+        "else:",
+        "n1 += 1",
     ]

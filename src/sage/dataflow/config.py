@@ -41,7 +41,7 @@ class EnvironmentConfig:
 
     workers: Workers = Workers.THREAD
     parallelism: int = 1
-    batch_size: int = 2048
+    batch_size: int = 4096
     channel_capacity: int = 8192
     checkpoint: CheckpointConfig | None = None
     restart: RestartPolicy = field(default_factory=NoRestart)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, overload
 
@@ -161,7 +162,7 @@ def _run(job: JobHandle, progress: bool | None) -> JobResult:
     with job.terminable():
         try:
             job.start()
-            if progress is not False:
+            if progress or (progress is None and sys.stderr.isatty()):
                 from sage.dataflow.progress import watch
 
                 watch(job, force=progress is True)

@@ -15,10 +15,10 @@ nothing is called twice to find out. For ``map, filter, sink`` the function read
                 if r1 is None:
                     n0 += 1
                     continue
-                if not f1(r1):
+                if f1(r1):
+                    f2(r1)
+                else:
                     n1 += 1
-                    continue
-                f2(r1)
         except Exception as error:
             raise loop.failure(error, locals()) from error
         finally:
@@ -219,12 +219,15 @@ class LoopSource:
         lines: its text.
         steps: the operator that each numbered line runs.
         records: for each operator, the variable with the record that it takes.
+        otherwise: depth and line of what is done where a condition does not hold, to be written
+            when all that follows from the condition is.
     """
 
     measured: bool
     lines: list[str] = field(default_factory=list)
     steps: dict[int, int] = field(default_factory=dict)
     records: list[str] = field(default_factory=list)
+    otherwise: list[tuple[int, str]] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -269,6 +272,9 @@ def write_loop(nodes: Sequence[Node], *, measured: bool) -> LoopSource:
         depth, record = _write_step(source, step, node.kind, depth, record)
     if nodes[-1].kind is not Kind.SINK:
         source.add(depth, f"push({record})")
+    for outer, line in reversed(source.otherwise):
+        source.add(outer, "else:")
+        source.add(outer + 1, line)
     source.add(1, "except Exception as error:")
     source.add(2, "raise loop.failure(error, locals()) from error")
     source.add(1, "finally:")
@@ -288,11 +294,11 @@ def _write_step(
         _measure(source, depth, call, step)
         return depth, record
     if kind is Kind.FILTER and not source.measured:
-        # Without a variable of its own the interpreter jumps straight on what the call returns.
-        source.add(depth, f"if not {call}:", step)
-        source.add(depth + 1, f"n{step} += 1")
-        source.add(depth + 1, "continue")
-        return depth, record
+        # Without a variable of its own the interpreter jumps straight on what the call returns; and
+        # where the condition holds, which is the common case, it does not jump at all.
+        source.add(depth, f"if {call}:", step)
+        source.otherwise.append((depth, f"n{step} += 1"))
+        return depth + 1, record
     if kind is Kind.FLATMAP:
         return _write_flatmap(source, step, depth, f"{result} = {call}")
     # What runs between two readings is the operator alone.
