@@ -124,7 +124,8 @@ def _words(figures: Mapping[str, Any]) -> str:
         for name, text in names.items()
     ]
     lines.append(
-        f"\nWith checkpoints it takes {_ratio(figures['slower'])} of the time, "
+        "\nThe first two run at the same time, on one core each, which they change with every "
+        f"round. With checkpoints it takes {_ratio(figures['slower'])} of the time, "
         f"{_ratio(figures['slower_cpu'])} of the CPU time."
     )
     return "\n".join(lines)

@@ -8,6 +8,7 @@ memory happens to lie over both sides of a comparison.
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -41,11 +42,23 @@ class Contestant:
         Raises:
             SystemExit: it failed; with the end of what it wrote.
         """
+        return self.ended(self.started(arguments))
+
+    def started(self, arguments: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        """Begin a turn."""
         command = [str(self.python), str(FOLDER / self.script), self.name, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(f"{self.script} {self.name} failed: {done.stderr[-2000:]}")
-        figures: Figures = json.loads(done.stdout.splitlines()[-1])
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def ended(self, process: subprocess.Popen[str]) -> Figures:
+        """Wait for the end of a turn and return its figures.
+
+        Raises:
+            SystemExit: it failed; with the end of what it wrote.
+        """
+        output, errors = process.communicate()
+        if process.returncode:
+            raise SystemExit(f"{self.script} {self.name} failed: {errors[-2000:]}")
+        figures: Figures = json.loads(output.splitlines()[-1])
         return figures
 
 
@@ -68,6 +81,31 @@ def alternate(
         for name, contestant in order if number % 2 == 0 else reversed(order):
             if contestant.rounds is None or number < contestant.rounds:
                 found[name].append(contestant.turn(arguments))
+    return found
+
+
+def side_by_side(
+    first: Contestant, second: Contestant, rounds: int, arguments: tuple[str, ...] = ()
+) -> tuple[list[Figures], list[Figures]]:
+    """Let two contestants run at once, a core each, which they change with every round.
+
+    For turns of minutes: the machine is faster in one minute than in the next, by more than two
+    that are nearly equal differ.
+
+    Returns:
+        each one's figures, by round.
+    """
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    found: tuple[list[Figures], list[Figures]] = ([], [])
+    for _ in range(rounds):
+        processes = []
+        for contestant, core in zip((first, second), cores, strict=True):
+            process = contestant.started(arguments)
+            os.sched_setaffinity(process.pid, {core})
+            processes.append(process)
+        for contestant, process, figures in zip((first, second), processes, found, strict=True):
+            figures.append(contestant.ended(process))
+        cores.reverse()
     return found
 
 

@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from _dataflow_peers import peers
-from _dataflow_rounds import FOLDER, Contestant, Figures, alternate, ratios, shown, spread
+from _dataflow_rounds import (
+    FOLDER,
+    Contestant,
+    Figures,
+    alternate,
+    ratios,
+    shown,
+    side_by_side,
+    spread,
+)
 from _dataflow_words import write_text
 from _report import RESULTS, Report
 
@@ -165,9 +174,10 @@ def words(row: Row, options: Options) -> None:
     """Word count with a checkpoint each second against the same without."""
     with tempfile.TemporaryDirectory() as folder:
         count = write_text(Path(folder), int(options.gigabytes * 1e9))
-        contestants = {name: Contestant(WORDS, name) for name in ("without", "with")}
-        contestants["plain"] = Contestant(WORDS, "plain", rounds=1)
-        found = alternate(contestants, min(options.rounds, 3), (folder, str(count)))
+        sides = (Contestant(WORDS, "without"), Contestant(WORDS, "with"))
+        without, with_ = side_by_side(*sides, min(options.rounds, 4), (folder, str(count)))
+        plain = Contestant(WORDS, "plain").turn((folder, str(count)))
+    found = {"without": without, "with": with_, "plain": [plain]}
     figures: dict[str, Any] = {
         name: {"words_per_s": spread([one["words_per_s"] for one in each])}
         for name, each in found.items()

@@ -7,7 +7,8 @@ rounds (lowest to highest), so that a slow moment of the machine meets all of th
                                                      .venv-peers
     python benchmarks/dataflow.py                    measures, and writes
                                                      benchmarks/results/dataflow.json (25 minutes)
-    python benchmarks/dataflow.py --only fused       measures one row and writes nothing
+    python benchmarks/dataflow.py --only fused       measures one row and writes nothing; with
+                                                     --update, it takes its place in the results
     python benchmarks/dataflow.py --page             writes docs/benchmarks/dataflow.md from that
 """
 
@@ -29,6 +30,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7, help="of each comparison (default 7)")
     parser.add_argument("--gigabytes", type=float, default=1.0, help="of text (default 1)")
     parser.add_argument("--stall", type=float, default=60.0, help="seconds (default 60)")
+    parser.add_argument("--update", action="store_true", help="with --only: keep what it gives")
     parser.add_argument("--install-peers", action="store_true", help="install the peers and end")
     parser.add_argument("--page", action="store_true", help="write the page and end")
     return parser.parse_args()
@@ -58,8 +60,10 @@ def main() -> None:
     for name in arguments.only or ROWS:
         ROWS[name](Row(report, name), options)
     took = time.monotonic() - start
-    report.add("took_s", took, f"took {took:.0f} s")
-    if not arguments.only:
+    if arguments.only and arguments.update:
+        report.update(arguments.only)
+    elif not arguments.only:
+        report.add("took_s", took, f"took {took:.0f} s")
         report.write()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import statistics
 from importlib import resources
-from pathlib import Path
 
 import pytest
 
@@ -61,16 +60,3 @@ def test_the_closed_loop_table_is_reproduced(capsys: pytest.CaptureFixture[str])
     with capsys.disabled():
         print("", *lines, sep="\n")
     assert not off
-
-
-def test_the_shared_measurements_are_those_that_come_with_sage() -> None:
-    """Where the whole measurement lies beside the checkout, the packaged extract is of it."""
-    path = Path(__file__).parents[4] / "shared" / "profiles" / "h100_vllm_qwen2.5-7b.json"
-    if not path.exists():
-        pytest.skip(f"there is no {path}")
-    whole = json.loads(path.read_text())
-    columns = whole["d_closed_loop"]["columns"]
-    rows = [dict(zip(columns, row, strict=True)) for row in whole["d_closed_loop"]["rows"]]
-    assert _measured() == [
-        {key: row[key] for key in mine} for mine, row in zip(_measured(), rows, strict=True)
-    ]
