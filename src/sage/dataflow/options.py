@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from sage.dataflow.checks import check_amount, check_count, check_seconds
+from sage.dataflow.choices import read_choice
 from sage.dataflow.retry import RetryPolicy
 from sage.dataflow.workers import Workers, read_workers
 from sage.errors import ConfigError, UnknownKeyError
@@ -90,11 +91,7 @@ class OperatorOptions:
 
 
 def _on_error(value: object) -> OnError:
-    try:
-        return OnError(str(value))
-    except ValueError:
-        choices = ", ".join(repr(choice.value) for choice in OnError)
-        raise ConfigError(f"on_error is {value!r}; choose one of {choices}") from None
+    return read_choice(OnError, value, "on_error")
 
 
 def _retry(value: object) -> RetryPolicy:

@@ -20,13 +20,13 @@ from sage.dataflow.loop import RecordFailedError
 from sage.dataflow.output import split_by_key
 from sage.dataflow.pacing import Pacer, idle_wait
 from sage.dataflow.plan import Plan
-from sage.dataflow.replica import OperatorReplica
+from sage.dataflow.runtime.replicas import Replicas
 from sage.dataflow.source import SourceReader
 from sage.dataflow.stage import StageReplica, States
 from sage.errors import DataflowError
 
 
-class InlineRuntime:
+class InlineRuntime(Replicas):
     """Runs a plan in the calling thread; what a stage emits goes straight into the next.
 
     Args:
@@ -53,7 +53,7 @@ class InlineRuntime:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._plan = plan
-        self._replicas = replicas
+        super().__init__(replicas)
         self._timed = [replica for stage in replicas for replica in stage if replica.has_timers]
         self._turns = [cycle(stage) for stage in replicas]
         self._config = config
@@ -79,17 +79,6 @@ class InlineRuntime:
         self._running = False
         self._ended = False
         self._error: BaseException | None = None
-
-    @property
-    def operators(self) -> list[OperatorReplica]:
-        """Every operator's replicas."""
-        return [op for stage in self._replicas for replica in stage for op in replica.operators]
-
-    def worker_pids(self) -> list[int]:
-        """Return the ids of the worker processes."""
-        return [
-            replica.pid for stage in self._replicas for replica in stage if replica.pid is not None
-        ]
 
     @property
     def blocking(self) -> bool:

@@ -15,8 +15,8 @@ from sage.dataflow.guard import JobServices
 from sage.dataflow.interrupts import interrupts_deferred
 from sage.dataflow.output import Output
 from sage.dataflow.plan import Plan, Stage
-from sage.dataflow.replica import OperatorReplica
 from sage.dataflow.runtime.feed import SLICE, Feed, Flow
+from sage.dataflow.runtime.replicas import Replicas
 from sage.dataflow.stage import StageReplica
 from sage.errors import DataflowError
 
@@ -24,7 +24,7 @@ from sage.errors import DataflowError
 LAST_WAIT = 1.0
 
 
-class ThreadRuntime:
+class ThreadRuntime(Replicas):
     """Runs a plan on threads.
 
     Args:
@@ -51,7 +51,7 @@ class ThreadRuntime:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._flow = Flow(config, services, clock, checkpointer, resumption)
-        self._replicas = replicas
+        super().__init__(replicas)
         self._on_end = on_end
         self._abandoned = False
         self._over = False
@@ -76,17 +76,6 @@ class ThreadRuntime:
             for index, replica in enumerate(stage)
         ]
         self._running = len(self._threads)
-
-    @property
-    def operators(self) -> list[OperatorReplica]:
-        """Every operator's replicas."""
-        return [op for stage in self._replicas for replica in stage for op in replica.operators]
-
-    def worker_pids(self) -> list[int]:
-        """Return the ids of the worker processes."""
-        return [
-            replica.pid for stage in self._replicas for replica in stage if replica.pid is not None
-        ]
 
     @property
     def blocking(self) -> bool:
