@@ -217,3 +217,11 @@ def test_as_many_heads_are_kept_as_are_of_use() -> None:
     heads.learn(message(b"late"), 1)
     assert heads.find(message(b"late")) is not None
     assert heads.find(message(b"299")) is None
+
+
+def test_a_head_with_two_lengths_is_not_learned() -> None:
+    """However they are written: which of them tells the body is not for these bytes to say."""
+    head = b"POST /x HTTP/1.1\r\ncontent-length: 1\r\nContent-Length: %d\r\n\r\n"
+    heads = learned(head % 1 + b"a")
+    assert heads.find(head % 1 + b"a") is None
+    assert heads.find(head % 0) is None

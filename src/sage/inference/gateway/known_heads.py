@@ -45,12 +45,14 @@ class KnownHeads(Generic[T]):
     def learn(self, message: bytes, item: T) -> None:
         """Remember what a whole message's head was found to mean.
 
-        The caller has parsed it: it has one content-length and no transfer-encoding.
+        The caller has parsed it: it has no transfer-encoding. One with several content-lengths is
+        not learned.
         """
         if self._misses > _PATIENCE + 4 * self._hits:
             return
         cut = _cut(message)
-        if cut is not None:
+        # One with two lengths would be known again by the second of them.
+        if cut is not None and message[: cut[1]].lower().count(b"\ncontent-length:") == 1:
             if len(self._items) >= _MOST_HEADS:
                 self._items.clear()
             self._items[cut[0]] = item
