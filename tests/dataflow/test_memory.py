@@ -147,7 +147,7 @@ def test_a_job_past_its_limit_fails() -> None:
 
     env = LocalEnvironment("hoarder", config={"memory_limit": "1MB"})
     env.from_source(forever).map(Hoarder, name="hoard").sink(lambda _: None)
-    with pytest.raises(DataflowError, match=r"'hoarder' uses .* MB of memory, its memory_limit"):
+    with pytest.raises(DataflowError, match=r"'hoarder' uses .* [MG]B of memory, its memory_limit"):
         env.submit(autostop=True)
     assert closed.is_set()
     assert env.last_job is not None
