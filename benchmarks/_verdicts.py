@@ -8,15 +8,13 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from _traffic import Offer
-
+from sage.benchmark.classes import ALL, TrafficClass
 from sage.benchmark.exchange import Exchange, Failure
 from sage.benchmark.load import LoadResult
 from sage.benchmark.statistics import paired_difference, spread
 from sage.benchmark.summary import e2e_ms, meets, ttft_ms
 from sage.benchmark.verdict import judge
-
-ALL = "all"
+from sage.benchmark.workload import PlannedRequest
 
 
 @dataclass(frozen=True)
@@ -79,36 +77,33 @@ class Run:
         return asdict(self)
 
 
-def outcomes(offer: Offer, result: LoadResult) -> tuple[float, dict[str, Outcome]]:
+def outcomes(
+    requests: Sequence[PlannedRequest], result: LoadResult
+) -> tuple[float, dict[str, Outcome]]:
     """Return a run's seconds and its outcomes by class.
 
     Raises:
         SystemExit: a request was planned and not issued, or counted in no or two outcomes.
     """
     exchanges = result.exchanges
-    if len(exchanges) != len(offer.requests) or result.unsent:
-        raise SystemExit(f"{len(offer.requests)} requests planned, {len(exchanges)} issued")
+    if len(exchanges) != len(requests) or result.unsent:
+        raise SystemExit(f"{len(requests)} requests planned, {len(exchanges)} issued")
     duration = max(e.ended for e in exchanges) - min(e.intended for e in exchanges)
-    names = dict.fromkeys(item.name for item in offer.classes)
+    names = sorted({request.cls for request in requests})
     by_class = {
-        name: _outcome([e for e in exchanges if _name(offer, e) == name], offer, duration)
-        for name in names
+        name: _outcome([e for e in exchanges if e.request.cls == name], duration) for name in names
     }
-    by_class[ALL] = _outcome(exchanges, offer, duration)
+    by_class[ALL] = _outcome(exchanges, duration)
     parts = sum(by_class[name].issued for name in names)
     if parts != by_class[ALL].issued:
         raise SystemExit(f"{parts} requests in the classes, {by_class[ALL].issued} in all")
     return duration, by_class
 
 
-def _name(offer: Offer, exchange: Exchange) -> str:
-    return offer.classes[exchange.request.index].name
-
-
-def _outcome(exchanges: Sequence[Exchange], offer: Offer, duration: float) -> Outcome:
+def _outcome(exchanges: Sequence[Exchange], duration: float) -> Outcome:
     ends: Counter[str] = Counter()
     for exchange in exchanges:
-        ends[_end(exchange, offer)] += 1
+        ends[_end(exchange)] += 1
     answered = [e for e in exchanges if e.failure is None]
     outcome = Outcome(
         issued=len(exchanges),
@@ -123,10 +118,9 @@ def _outcome(exchanges: Sequence[Exchange], offer: Offer, duration: float) -> Ou
     return outcome
 
 
-def _end(exchange: Exchange, offer: Offer) -> str:
+def _end(exchange: Exchange) -> str:
     if exchange.failure is None:
-        config = offer.classes[exchange.request.index].config
-        return "met" if meets(exchange, config) else "late"
+        return "met" if meets(exchange) else "late"
     ends = {Failure.REJECTED: "rejected", Failure.TIMEOUT: "timed_out"}
     return ends.get(exchange.failure, "failed")
 
@@ -140,11 +134,17 @@ def _middle_and_tail(samples: list[float]) -> tuple[float, float] | None:
     return None if found is None else (found.p50, found.p99)
 
 
-def run_of(policy: str, pair: int, rate_per_s: float, offer: Offer, result: LoadResult) -> Run:
+def run_of(
+    policy: str,
+    pair: int,
+    rate_per_s: float,
+    requests: Sequence[PlannedRequest],
+    result: LoadResult,
+) -> Run:
     """Return one run's figures."""
-    duration, by_class = outcomes(offer, result)
+    duration, by_class = outcomes(requests, result)
     verdict = judge(result)
-    llm = [e for e in result.exchanges if _name(offer, e) != "embedding"]
+    llm = [e for e in result.exchanges if e.request.traffic is TrafficClass.CHAT]
     instances = Counter(e.instance for e in llm if e.instance)
     last = max(e.intended for e in result.exchanges)
     return Run(

@@ -16,12 +16,13 @@ from pathlib import Path
 
 from _report import Report
 
+from sage.benchmark.classes import TrafficClass
 from sage.benchmark.config import LLMBenchmarkConfig
 from sage.benchmark.simulate.bench import simulate
 from sage.benchmark.simulate.config import SimulationConfig
 from sage.benchmark.summary import summarise
 from sage.benchmark.traces import read_trace, repeated, scaled
-from sage.benchmark.workload import PlannedRequest, TrafficClass
+from sage.benchmark.workload import PlannedRequest
 from sage.inference.scheduling.form import core_form
 
 BAR_S = 120.0
@@ -32,8 +33,9 @@ def requests(path: Path, count: int, rate: float) -> list[PlannedRequest]:
     """Return so many requests of the trace at so many a second."""
     records = repeated(read_trace(path), count)
     records = scaled(records, rate * records[-1].at / (len(records) - 1))
+    slo = LLMBenchmarkConfig().request_classes()[0].slo
     return [
-        PlannedRequest(n, r.at, TrafficClass.CHAT, r.prompt_tokens, r.output_tokens)
+        PlannedRequest(n, r.at, TrafficClass.CHAT, r.prompt_tokens, r.output_tokens, slo=slo)
         for n, r in enumerate(records)
     ]
 

@@ -24,14 +24,16 @@ import uvloop
 from _fleet import CHAT_MODEL, EMBEDDING_MODEL, Fleet, Shape, fleet
 from _report import Report
 from _slo_page import write_page
-from _traffic import Mix, Offer, TermsWriter, offer
-from _verdicts import ALL, Run, compared, outcomes, run_of
+from _traffic import Mix, offer
+from _verdicts import Run, compared, outcomes, run_of
 
+from sage.benchmark.classes import ALL, TrafficClass
 from sage.benchmark.exchange import Exchange
 from sage.benchmark.load import Load, LoadResult
 from sage.benchmark.policies import StrategyAdapter
 from sage.benchmark.prompts import built_in_text
-from sage.benchmark.wire import Models
+from sage.benchmark.wire import Models, RequestWriter
+from sage.benchmark.workload import PlannedRequest
 from sage.inference.gateway.target import parse_target
 
 PACKAGES = ("xllamacpp", "onnxruntime", "tokenizers", "uvicorn", "uvloop")
@@ -63,7 +65,7 @@ class Bench:
         seed: int,
         ramp_from: float | None = None,
         users: int = 0,
-    ) -> tuple[Offer, LoadResult]:
+    ) -> tuple[list[PlannedRequest], LoadResult]:
         """Send one offer under a policy, and wait for the last answer.
 
         Args:
@@ -92,11 +94,11 @@ class Bench:
         _check_sums(result, {key: after[key] - before[key] for key in ("received", *ENDS)})
         return offered, result
 
-    async def _load(self, offered: Offer, users: int) -> LoadResult:
+    async def _load(self, offered: list[PlannedRequest], users: int) -> LoadResult:
         target = parse_target(self._fleet.url)
         models = Models(CHAT_MODEL, EMBEDDING_MODEL)
-        writer = TermsWriter(target, models, self._text, offered.classes)
-        return await Load(target, writer, timeout_s=TIMEOUT_S).run(offered.requests, users=users)
+        writer = RequestWriter(target, models, self._text, ignore_eos=True)
+        return await Load(target, writer, timeout_s=TIMEOUT_S).run(offered, users=users)
 
 
 def _check_sums(result: LoadResult, counted: dict[str, int]) -> None:
@@ -113,8 +115,8 @@ def _check_sums(result: LoadResult, counted: dict[str, int]) -> None:
 
 def capacity(bench: Bench, policy: str, slots: int, seed: int) -> float:
     """Keep more users than slots busy for a few seconds; return the requests/s of all classes."""
-    offered, result = bench.send(policy, rate=20.0, seconds=3.0, seed=seed, users=slots + 2)
-    busy = _Busy(offered, result, slots)
+    _, result = bench.send(policy, rate=20.0, seconds=3.0, seed=seed, users=slots + 2)
+    busy = _Busy(result, slots)
     return busy.rate(next(filter(busy.full, busy.moments)), max(filter(busy.full, busy.moments)))
 
 
@@ -131,14 +133,14 @@ def find_knee(
         SystemExit: three times the engines were not full for a quarter of the ramp.
     """
     for top in (2 * rough, 3 * rough, 4 * rough):
-        offered, result = bench.send(policy, rate=top, seconds=seconds, seed=0, ramp_from=rough / 3)
-        if (knee := _knee_of(offered, result, slots, seconds)) is not None:
-            return knee, _steps(offered, result, seconds)
+        _, result = bench.send(policy, rate=top, seconds=seconds, seed=0, ramp_from=rough / 3)
+        if (knee := _knee_of(result, slots, seconds)) is not None:
+            return knee, _steps(result, seconds)
     raise SystemExit(f"{top:.1f} requests/s do not fill these engines")
 
 
-def _knee_of(offered: Offer, result: LoadResult, slots: int, seconds: float) -> float | None:
-    busy = _Busy(offered, result, slots)
+def _knee_of(result: LoadResult, slots: int, seconds: float) -> float | None:
+    busy = _Busy(result, slots)
     idle = [moment for moment in busy.moments if not busy.full(moment)]
     begin = max((moment for moment in idle if moment <= seconds), default=0.0)
     if seconds - begin < seconds / 4:
@@ -153,13 +155,12 @@ class _Busy:
         moments: tenths of a second from the load's start to its end.
     """
 
-    def __init__(self, offered: Offer, result: LoadResult, slots: int) -> None:
-        names = [offered.classes[e.request.index].name for e in result.exchanges]
-        llm = [e for e, name in zip(result.exchanges, names, strict=True) if name != "embedding"]
+    def __init__(self, result: LoadResult, slots: int) -> None:
+        llm = [e for e in result.exchanges if e.request.traffic is TrafficClass.CHAT]
         self._arrivals = sorted(e.intended - result.began for e in llm)
         self._ends = sorted(e.ended - result.began for e in llm)
         self._slots = slots
-        self._all = len(names) / len(llm)
+        self._all = len(result.exchanges) / len(llm)
         self.moments = [tenth / 10 for tenth in range(int(self._ends[-1] * 10) + 1)]
 
     def full(self, at: float) -> bool:
@@ -172,7 +173,7 @@ class _Busy:
         return served / (end - begin) * self._all
 
 
-def _steps(offered: Offer, result: LoadResult, seconds: float) -> list[dict[str, float | None]]:
+def _steps(result: LoadResult, seconds: float) -> list[dict[str, float | None]]:
     width = seconds / 6
     steps: list[dict[str, float | None]] = []
     for number in range(6):
@@ -182,8 +183,9 @@ def _steps(offered: Offer, result: LoadResult, seconds: float) -> list[dict[str,
             return begin <= moment - result.began < end
 
         due = [e for e in result.exchanges if within(e.intended)]
-        part = Offer([e.request for e in due], offered.classes)
-        chat = outcomes(part, _only(result, due))[1].get("chat") if due else None
+        chat = (
+            outcomes([e.request for e in due], _only(result, due))[1].get("chat") if due else None
+        )
         steps.append(
             {
                 "offered_per_s": len(due) / width,

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
+from sage.benchmark.classes import TrafficClass
 from sage.benchmark.config import HybridBenchmarkConfig, LLMBenchmarkConfig
 from sage.benchmark.lengths import parse_lengths
 from sage.benchmark.prompts import built_in_text, file_text
 from sage.benchmark.wire import Models, RequestWriter
-from sage.benchmark.workload import PlannedRequest, TrafficClass, plan_requests
+from sage.benchmark.workload import PlannedRequest, plan_requests
 from sage.errors import ConfigError, UnknownKeyError
 from sage.inference.gateway.target import parse_target
+from sage.inference.scheduling.slo import SLO
 
 
 def _sent(request: PlannedRequest, **options: Any) -> tuple[str, dict[str, Any]]:
@@ -63,8 +65,9 @@ def test_a_trace_gives_times_and_lengths(tmp_path: Path) -> None:
 
 
 def test_a_chat_request_on_the_wire() -> None:
-    """Streamed with usage, greedy, as many words as tokens, tenant and priority named."""
+    """Streamed with usage, greedy, as many words as tokens; tenant, priority and SLO are told."""
     request = PlannedRequest(0, 0.0, TrafficClass.CHAT, 300, 20, start=99, tenant="t", priority=2)
+    request.slo = SLO(ttft_s=0.3, deadline_s=20.0)
     head, body = _sent(request, ignore_eos=True, api_key="k")
     assert head.startswith("POST /proxy/v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:8000\r\n")
     assert "authorization: Bearer k" in head
@@ -77,8 +80,9 @@ def test_a_chat_request_on_the_wire() -> None:
         "stream_options": {"include_usage": True},
         "ignore_eos": True,
         "user": "t",
-        "priority": 2,
     }
+    asked = [line for line in head.split("\r\n") if line.startswith("x-")]
+    assert asked == ["x-request-priority: 2", "x-slo-ttft-ms: 300", "x-slo-deadline-ms: 20000"]
 
 
 def test_an_embedding_request_on_the_wire() -> None:

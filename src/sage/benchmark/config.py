@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
 from sage.benchmark.arrivals import PATTERNS, ArrivalPattern, Arrivals
+from sage.benchmark.classes import RequestClass, TrafficClass, check_classes
 from sage.benchmark.lengths import Lengths, parse_lengths
 from sage.benchmark.slo import HybridSLOConfig, LLMSLOConfig
 from sage.errors import ConfigError, UnknownKeyError
@@ -43,7 +44,8 @@ class _Benchmark:
         ignore_eos: ask the engine not to end early (vLLM and llama.cpp know it).
         text: path of a text file that prompts are taken from; None is the built-in text.
         tenants: requests come evenly from so many, named in the field ``user``.
-        priorities: drawn evenly; sent in the field ``priority`` when not 0.
+        priorities: drawn evenly; sent in the header ``X-Request-Priority`` when not 0.
+        classes: what the requests are, by share; none makes them what the other attributes say.
         max_in_flight: at most so many are out at once; the wait for a slot counts as latency.
         timeout_s: seconds after which an answer is given up.
         warmup_requests: sent before the clock starts, one after another; not in the results.
@@ -74,6 +76,7 @@ class _Benchmark:
     text: str | None = None
     tenants: int = 1
     priorities: tuple[int, ...] = (0,)
+    classes: tuple[RequestClass, ...] = ()
     max_in_flight: int | None = None
     timeout_s: float = 120.0
     warmup_requests: int = 3
@@ -93,6 +96,8 @@ class _Benchmark:
             check_policy(policy)
         if len(set(self.policies)) < len(self.policies):
             raise ConfigError(f"policies names one twice: {', '.join(self.policies)}")
+        check_classes(self.classes)
+        self._check_trace()
         self.arrivals()
         self.lengths("prompt_tokens")
         self.lengths("output_tokens")
@@ -117,6 +122,14 @@ class _Benchmark:
         if self.max_in_flight is not None:
             raise ConfigError("max_in_flight has no meaning in a closed loop; set users")
 
+    def _check_trace(self) -> None:
+        if self.trace is None:
+            return
+        for one in self.classes:
+            for name in ("prompt_tokens", "output_tokens"):
+                if getattr(one, name) is not None:
+                    raise ConfigError(f"class {one.name}: {name}: the trace says that itself")
+
     def arrivals(self) -> Arrivals:
         """Return the arrival process."""
         return Arrivals(
@@ -133,7 +146,7 @@ class LLMBenchmarkConfig(_Benchmark):
     """Chat requests alone.
 
     Attributes:
-        slo: what a good answer keeps to.
+        slo: what a good answer keeps to, where ``classes`` do not say.
     """
 
     slo: LLMSLOConfig = field(default_factory=LLMSLOConfig)
@@ -142,6 +155,13 @@ class LLMBenchmarkConfig(_Benchmark):
         """Raise ConfigError, saying which value is wrong and what it may be."""
         super().validate()
         self.slo.validate()
+        for one in self.classes:
+            if one.traffic is TrafficClass.EMBEDDING:
+                raise ConfigError(f"class {one.name} is of embedding requests; use mode hybrid")
+
+    def request_classes(self) -> tuple[RequestClass, ...]:
+        """Return the classes of the requests: those named, or else the one there is."""
+        return self.classes or (_chat(1.0, self.slo),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,11 +169,11 @@ class HybridBenchmarkConfig(_Benchmark):
     """Chat and embedding requests, mixed.
 
     Attributes:
-        llm_ratio: share of chat requests, 0 to 1.
+        llm_ratio: share of chat requests, 0 to 1; with ``classes`` their shares decide.
         embedding_model: None is the first embedding model the gateway lists.
         embedding_tokens: distribution of a text's tokens.
         embedding_batch: distribution of the texts of one embedding request.
-        slo: what a good answer keeps to, by class.
+        slo: what a good answer keeps to, where ``classes`` do not say.
     """
 
     llm_ratio: float = 0.7
@@ -172,6 +192,26 @@ class HybridBenchmarkConfig(_Benchmark):
         self.lengths("embedding_tokens")
         self.lengths("embedding_batch")
         self.slo.validate()
+
+    def request_classes(self) -> tuple[RequestClass, ...]:
+        """Return the classes of the requests: those named, or else chat and embeddings."""
+        embedding = RequestClass(
+            name=TrafficClass.EMBEDDING.value,
+            share=1 - self.llm_ratio,
+            traffic=TrafficClass.EMBEDDING,
+            e2e_ms=self.slo.embedding_ms,
+        )
+        return self.classes or (_chat(self.llm_ratio, self.slo.llm), embedding)
+
+
+def _chat(share: float, slo: LLMSLOConfig) -> RequestClass:
+    return RequestClass(
+        name=TrafficClass.CHAT.value,
+        share=share,
+        ttft_ms=slo.ttft_ms,
+        tpot_ms=slo.tpot_ms,
+        e2e_ms=slo.e2e_ms,
+    )
 
 
 BenchmarkConfig = LLMBenchmarkConfig | HybridBenchmarkConfig
@@ -204,8 +244,17 @@ def check_keys(data: Mapping[str, Any], kind: type[Any], where: str) -> None:
     for key, value in data.items():
         if key not in known:
             raise UnknownKeyError(key, known, where=where)
-        if isinstance(value, Mapping) and is_dataclass(hints[key]):
-            check_keys(value, hints[key], f"{where}, {key}")
+        hint = hints[key]
+        kinds: tuple[Any, ...] = (hint, *get_args(hint))
+        part = next((one for one in kinds if isinstance(one, type) and is_dataclass(one)), None)
+        if part is None:
+            continue
+        if isinstance(value, Mapping):
+            check_keys(value, part, f"{where}, {key}")
+        elif isinstance(value, list):
+            for number, one in enumerate(value, 1):
+                if isinstance(one, Mapping):
+                    check_keys(one, part, f"{where}, {key} {number}")
 
 
 def config_from(data: Mapping[str, Any], where: str) -> BenchmarkConfig:

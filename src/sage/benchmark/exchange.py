@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from sage.benchmark.workload import PlannedRequest, TrafficClass
+from sage.benchmark.classes import TrafficClass
+from sage.benchmark.workload import PlannedRequest
 
 _BODY_LIMIT = 64 * 1024 * 1024
 _ERROR_TEXT = 300
@@ -115,11 +116,9 @@ class Exchange:
         "token_times",
     )
 
-    def __init__(
-        self, request: PlannedRequest, *, intended: float, ready: float, streamed: bool
-    ) -> None:
+    def __init__(self, request: PlannedRequest, *, intended: float, ready: float) -> None:
         self.request = request
-        self.streamed = streamed and request.traffic is TrafficClass.CHAT
+        self.streamed = request.stream and request.traffic is TrafficClass.CHAT
         self.intended = intended
         self.ready = ready
         self.sent = 0.0

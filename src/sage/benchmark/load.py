@@ -53,7 +53,6 @@ class Load:
     Args:
         target: the server.
         writer: makes the bytes.
-        stream: whether chat answers come event by event.
         timeout_s: seconds from sending until an answer is given up.
         max_in_flight: at most so many out at once; the others wait their turn.
         on_answer: called with each exchange that has ended, for a progress display.
@@ -65,7 +64,6 @@ class Load:
         target: Target,
         writer: RequestWriter,
         *,
-        stream: bool = True,
         timeout_s: float = 120.0,
         max_in_flight: int | None = None,
         on_answer: Callable[[Exchange], None] | None = None,
@@ -74,7 +72,6 @@ class Load:
         self.clock = clock
         self._target = target
         self._writer = writer
-        self._stream = stream
         self._timeout_s = timeout_s
         self._slots = max_in_flight or 1 << 60
         self._on_answer = on_answer
@@ -206,7 +203,7 @@ class Load:
         self._thinking.add(handle)
 
     def _send(self, request: PlannedRequest, intended: float, ready: float) -> None:
-        exchange = Exchange(request, intended=intended, ready=ready, streamed=self._stream)
+        exchange = Exchange(request, intended=intended, ready=ready)
         data = self._writer.write(request)
         exchange.sent = now = self.clock()
         self._issued.append(exchange)

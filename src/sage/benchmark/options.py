@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from sage.benchmark.arrivals import PATTERNS, ArrivalPattern
+from sage.benchmark.classes import RequestClass, parse_class
 from sage.benchmark.config import (
     MODES,
     BenchmarkConfig,
@@ -77,6 +78,7 @@ _FLAGS: dict[str, tuple[Any, str]] = {
     "rounds": (int, "Rounds of a comparison, each with a seed of its own."),
     "time_scale": (float, "How many times as fast the trace is replayed."),
 }
+_CLASS_KEYS = [item.name for item in fields(RequestClass) if item.name != "name"]
 _SLO_FLAGS: dict[str, str] = {
     "ttft_ms": "SLO: milliseconds to the first token.",
     "tpot_ms": "SLO: mean milliseconds for each further token.",
@@ -132,6 +134,15 @@ def workload_options(*, leave_out: tuple[str, ...] = ()) -> Callable[[_F], _F]:
                 help=f"{text}  [default: {_default(name)}]",
             )(command)
         command = click.option(
+            "--class",
+            "classes",
+            metavar="NAME:KEY=VALUE,…",
+            multiple=True,
+            help="A class of requests with its share and SLO, such as "
+            "chat:share=0.7,ttft_ms=1000,tpot_ms=50; repeat it for each. It wins over "
+            f"--slo-… and --llm-ratio. Keys: {', '.join(_CLASS_KEYS)}.  [default: none]",
+        )(command)
+        command = click.option(
             "--mode",
             type=click.Choice(list(MODES)),
             help="Chat alone, or chat and embeddings mixed.  [default: llm, or the file's]",
@@ -157,11 +168,13 @@ def build_config(
     base: BenchmarkConfig = load_config(config_file) if config_file else MODES[mode or "llm"]()
     if mode and mode != mode_of(base):
         raise ConfigError(f"{config_file} is of mode {mode_of(base)!r}, but --mode says {mode!r}")
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value not in (None, ())}
     slo = {name[4:]: value or None for name, value in given.items() if name.startswith("slo_")}
     given = {name: value for name, value in given.items() if not name.startswith("slo_")}
     if "arrival" in given:
         given["arrival"] = _pattern(given["arrival"])
+    if "classes" in given:
+        given["classes"] = tuple(map(parse_class, given["classes"]))
     _check_mode(base, given, slo)
     config = with_options(base, given)
     if slo:

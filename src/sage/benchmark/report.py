@@ -116,7 +116,7 @@ def _raw(exchange: Exchange, began: float) -> tuple[Any, ...]:
     times = exchange.token_times
     return (
         exchange.request.index,
-        exchange.request.traffic.value,
+        exchange.request.cls,
         round(exchange.intended - began, 6),
         round(exchange.sent - began, 6),
         round(times[0] - began, 6) if times else None,

@@ -184,14 +184,12 @@ class Bench:
             target,
             self._found.models,
             self._text,
-            stream=config.stream,
             ignore_eos=config.ignore_eos,
             api_key=self._found.api_key,
         )
         return Load(
             target,
             writer,
-            stream=config.stream,
             timeout_s=config.timeout_s,
             max_in_flight=max_in_flight,
             on_answer=on_answer,

@@ -6,15 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from sage.benchmark.classes import ALL
 from sage.benchmark.config import BenchmarkConfig
 from sage.benchmark.exchange import Exchange
 from sage.benchmark.gaps import gap_spread
 from sage.benchmark.load import LoadResult
-from sage.benchmark.slo import LLMSLOConfig
 from sage.benchmark.statistics import Spread, spread
-from sage.benchmark.workload import TrafficClass
-
-ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,24 +114,23 @@ def tpot_ms(exchange: Exchange) -> float | None:
     return (times[-1] - times[0]) * 1000 / (exchange.output_tokens - 1)
 
 
-def meets(exchange: Exchange, config: BenchmarkConfig) -> bool:
-    """Whether the answer is good and within every limit of its class."""
+def meets(exchange: Exchange) -> bool:
+    """Whether the answer is good and within every limit of its request's SLO."""
     if exchange.failure is not None:
         return False
-    slo = config.slo
-    if not isinstance(slo, LLMSLOConfig):
-        if exchange.request.traffic is TrafficClass.EMBEDDING:
-            return _within(e2e_ms(exchange), slo.embedding_ms)
-        slo = slo.llm
+    slo = exchange.request.slo
+    if slo is None:
+        return True
+    first = ttft_ms(exchange) if exchange.token_times else None
     return (
-        _within(ttft_ms(exchange), slo.ttft_ms)
-        and _within(tpot_ms(exchange), slo.tpot_ms)
-        and _within(e2e_ms(exchange), slo.e2e_ms)
+        _within(first, slo.ttft_s)
+        and _within(tpot_ms(exchange), slo.tpot_s)
+        and _within(e2e_ms(exchange), slo.deadline_s)
     )
 
 
-def _within(value: float | None, limit: float | None) -> bool:
-    return value is None or limit is None or value <= limit
+def _within(milliseconds: float | None, limit_s: float | None) -> bool:
+    return milliseconds is None or limit_s is None or milliseconds <= limit_s * 1000
 
 
 def summarise(result: LoadResult, config: BenchmarkConfig) -> Summary:
@@ -144,15 +140,14 @@ def summarise(result: LoadResult, config: BenchmarkConfig) -> Summary:
     duration = 0.0
     if judged:
         duration = max(e.ended for e in judged) - min(e.intended for e in judged)
-    classes = [
-        _class(name, [e for e in judged if e.request.traffic is name], config, duration)
-        for name in (TrafficClass.CHAT, TrafficClass.EMBEDDING)
-        if any(e.request.traffic is name for e in judged)
-    ]
+    parts: dict[str, list[Exchange]] = {one.name: [] for one in config.request_classes()}
+    for exchange in judged:
+        parts.setdefault(exchange.request.cls, []).append(exchange)
+    classes = [_class(name, part, duration) for name, part in parts.items() if part]
     if len(classes) == 1:
         classes.append(replace(classes[0], name=ALL))
     else:
-        classes.append(_class(ALL, judged, config, duration))
+        classes.append(_class(ALL, judged, duration))
     overall = classes[-1]
     counts = Counts(
         planned=len(result.exchanges) + result.unsent,
@@ -174,13 +169,11 @@ def _judged(exchanges: Sequence[Exchange], config: BenchmarkConfig) -> list[Exch
     return [item for item in exchanges if first <= item.intended <= last]
 
 
-def _class(
-    name: str, exchanges: Sequence[Exchange], config: BenchmarkConfig, duration: float
-) -> ClassSummary:
+def _class(name: str, exchanges: Sequence[Exchange], duration: float) -> ClassSummary:
     answered = [item for item in exchanges if item.failure is None]
     chat = [item for item in answered if item.token_times]
     failures = Counter(item.failure.value for item in exchanges if item.failure is not None)
-    met = sum(meets(item, config) for item in exchanges)
+    met = sum(map(meets, exchanges))
     tokens = sum(item.output_tokens for item in answered)
     per_s = 1 / duration if duration > 0 else 0.0
     each = 1 / len(answered) if answered else 0.0

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import msgspec
 
+from sage.benchmark.classes import TrafficClass
 from sage.benchmark.prompts import PromptText
 from sage.benchmark.traces import BLOCK_TOKENS
-from sage.benchmark.workload import PlannedRequest, TrafficClass
+from sage.benchmark.workload import PlannedRequest
 from sage.inference.gateway.target import Target
+from sage.inference.scheduling.slo import SLO
 
 _SPREAD = 2_654_435_761  # sends neighbouring block ids to places far apart in the text
 
@@ -29,7 +31,6 @@ class RequestWriter:
         target: where they go.
         models: whom they ask.
         text: where prompts come from.
-        stream: whether chat answers are streamed.
         ignore_eos: ask the engine not to end early.
         api_key: sent as a bearer token when there is one.
     """
@@ -40,16 +41,12 @@ class RequestWriter:
         models: Models,
         text: PromptText,
         *,
-        stream: bool = True,
         ignore_eos: bool = False,
         api_key: str | None = None,
     ) -> None:
         self._text = text
         bearer = f"authorization: Bearer {api_key}\r\n" if api_key else ""
-        head = (
-            "POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
-            "{bearer}content-length: "
-        )
+        head = "POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n{bearer}"
 
         def prepared(path: str) -> bytes:
             whole = f"{target.prefix}{path}"
@@ -61,11 +58,10 @@ class RequestWriter:
         self._chat_open = (
             b'{"model":' + encode(models.chat) + b',"messages":[{"role":"user","content":"'
         )
-        self._chat_close = b',"temperature":0'
-        if stream:
-            self._chat_close += b',"stream":true,"stream_options":{"include_usage":true}'
-        if ignore_eos:
-            self._chat_close += b',"ignore_eos":true'
+        whole = b',"temperature":0' + (b',"ignore_eos":true' if ignore_eos else b"")
+        streamed = whole + b',"stream":true,"stream_options":{"include_usage":true}'
+        self._chat_close = {False: whole, True: streamed}
+        self._terms: dict[tuple[SLO | None, int], bytes] = {}
         self._embedding_open = b'{"model":' + encode(models.embedding) + b',"input":['
 
     def write(self, request: PlannedRequest) -> bytes:
@@ -76,7 +72,7 @@ class RequestWriter:
                 self._chat_open,
                 self._prompt(request),
                 request.output_tokens,
-                self._chat_close,
+                self._chat_close[request.stream],
                 _sender(request),
             )
         else:
@@ -87,7 +83,20 @@ class RequestWriter:
                 for number in range(request.batch)
             ]
             body = b"%b%b]%b}" % (self._embedding_open, b",".join(texts), _sender(request))
-        return b"%b%d\r\n\r\n%b" % (head, len(body), body)
+        return b"%b%bcontent-length: %d\r\n\r\n%b" % (
+            head,
+            self._terms_of(request),
+            len(body),
+            body,
+        )
+
+    def _terms_of(self, request: PlannedRequest) -> bytes:
+        """What the request asks of the gateway's service, as headers; few differ in a run."""
+        key = (request.slo, request.priority)
+        found = self._terms.get(key)
+        if found is None:
+            found = self._terms[key] = _term_headers(*key)
+        return found
 
     def _prompt(self, request: PlannedRequest) -> bytes:
         if not request.blocks:
@@ -105,9 +114,14 @@ class RequestWriter:
 
 
 def _sender(request: PlannedRequest) -> bytes:
-    fields = b""
-    if request.tenant:
-        fields += b',"user":"%b"' % request.tenant.encode()
-    if request.priority:
-        fields += b',"priority":%d' % request.priority
-    return fields
+    return b',"user":"%b"' % request.tenant.encode() if request.tenant else b""
+
+
+def _term_headers(slo: SLO | None, priority: int) -> bytes:
+    lines = [f"x-request-priority: {priority}"] if priority else []
+    if slo is not None:
+        limits = (("ttft", slo.ttft_s), ("tpot", slo.tpot_s), ("deadline", slo.deadline_s))
+        lines += [
+            f"x-slo-{name}-ms: {limit * 1000:.12g}" for name, limit in limits if limit is not None
+        ]
+    return "".join(f"{line}\r\n" for line in lines).encode("ascii")

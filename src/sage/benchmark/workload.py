@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from enum import StrEnum
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 
 from sage.benchmark.arrivals import ArrivalPattern
+from sage.benchmark.classes import RequestClass, TrafficClass
 from sage.benchmark.config import BenchmarkConfig, HybridBenchmarkConfig
+from sage.benchmark.lengths import Lengths, parse_lengths
 from sage.benchmark.traces import read_trace, scaled
-
-
-class TrafficClass(StrEnum):
-    """What a request asks for; results are given by class."""
-
-    CHAT = "chat"
-    EMBEDDING = "embedding"
+from sage.inference.scheduling.slo import SLO
 
 
 @dataclass(slots=True)
@@ -27,7 +22,7 @@ class PlannedRequest:
     Attributes:
         index: its place in the run.
         at: seconds from the start when it should leave; 0 in a closed loop.
-        traffic: its class.
+        traffic: what it asks for.
         prompt_tokens: of the prompt, or of each text to embed.
         output_tokens: most tokens asked for; 0 for embeddings.
         batch: texts to embed; 1 for chat.
@@ -35,6 +30,9 @@ class PlannedRequest:
         tenant: whose it is; empty when there is only one.
         priority: larger is more urgent.
         blocks: ids of the prompt's blocks of 512 tokens, when a trace gives them.
+        cls: the name of its class, by which results are told apart.
+        slo: what a good answer keeps to, in seconds; the gateway is told; None for nothing.
+        stream: whether a chat answer is streamed.
     """
 
     index: int
@@ -47,13 +45,16 @@ class PlannedRequest:
     tenant: str = ""
     priority: int = 0
     blocks: tuple[int, ...] = ()
+    cls: str = TrafficClass.CHAT.value
+    slo: SLO | None = None
+    stream: bool = True
 
 
 def plan_requests(config: BenchmarkConfig) -> list[PlannedRequest]:
     """Draw the requests of a run; the same configuration gives the same ones.
 
-    Arrivals, sizes and the rest come from generators of their own, so that another rate changes
-    no prompt and another length no arrival.
+    Arrivals, classes, sizes and the rest come from generators of their own, so that another rate
+    changes no prompt and another length no arrival.
 
     Raises:
         ConfigError: the trace cannot be read.
@@ -62,7 +63,7 @@ def plan_requests(config: BenchmarkConfig) -> list[PlannedRequest]:
     rng = _generator(config, "senders")
     for request in requests:
         request.start = rng.randrange(1 << 30)
-        request.priority = rng.choice(config.priorities)
+        request.priority += rng.choice(config.priorities)
         if config.tenants > 1:
             request.tenant = f"tenant-{rng.randrange(config.tenants) + 1}"
     return requests
@@ -71,17 +72,14 @@ def plan_requests(config: BenchmarkConfig) -> list[PlannedRequest]:
 def _of_trace(config: BenchmarkConfig) -> list[PlannedRequest]:
     assert config.trace is not None
     records = scaled(read_trace(Path(config.trace), limit=config.requests), config.time_scale)
-    return [
-        PlannedRequest(
-            index,
-            record.at,
-            TrafficClass.CHAT,
-            record.prompt_tokens,
-            record.output_tokens,
-            blocks=record.blocks,
-        )
-        for index, record in enumerate(records)
-    ]
+    mix = _Mix(config)
+    requests = []
+    for index, record in enumerate(records):
+        shape = mix.draw()
+        request = shape.request(index, record.at, record.prompt_tokens, record.output_tokens)
+        request.blocks = record.blocks
+        requests.append(request)
+    return requests
 
 
 def _drawn(config: BenchmarkConfig) -> list[PlannedRequest]:
@@ -91,27 +89,66 @@ def _drawn(config: BenchmarkConfig) -> list[PlannedRequest]:
     else:
         endless = config.arrivals().times(_generator(config, "arrivals"))
         times = list(islice(endless, config.requests))
-    classes = _generator(config, "classes")
+    mix = _Mix(config)
     sizes = _generator(config, "sizes")
-    prompt, output = config.lengths("prompt_tokens"), config.lengths("output_tokens")
-    requests = []
-    for index, at in enumerate(times):
-        if isinstance(config, HybridBenchmarkConfig) and classes.random() >= config.llm_ratio:
-            requests.append(_embedding(config, index, at, sizes))
+    return [mix.draw().drawn(index, at, sizes) for index, at in enumerate(times)]
+
+
+class _Mix:
+    """The classes of a configuration, drawn by share."""
+
+    def __init__(self, config: BenchmarkConfig) -> None:
+        classes = config.request_classes()
+        self._shapes = [_Shape(config, one) for one in classes]
+        self._bounds = list(accumulate(one.share for one in classes))
+        self._rng = _generator(config, "classes")
+
+    def draw(self) -> _Shape:
+        """Return the class of the next request."""
+        return self._rng.choices(self._shapes, cum_weights=self._bounds)[0]
+
+
+class _Shape:
+    """One class, with what the configuration says where the class does not."""
+
+    def __init__(self, config: BenchmarkConfig, cls: RequestClass) -> None:
+        self._cls = cls
+        self._slo = cls.slo
+        self._stream = config.stream if cls.stream is None else cls.stream
+
+        def lengths(own: str | None, name: str) -> Lengths:
+            return config.lengths(name) if own is None else parse_lengths(own, name)
+
+        self._batch: Lengths | None = None
+        if isinstance(config, HybridBenchmarkConfig) and cls.traffic is TrafficClass.EMBEDDING:
+            self._prompt = lengths(cls.prompt_tokens, "embedding_tokens")
+            self._batch = lengths(cls.batch, "embedding_batch")
         else:
-            chat = PlannedRequest(
-                index, at, TrafficClass.CHAT, prompt.draw(sizes), output.draw(sizes)
-            )
-            requests.append(chat)
-    return requests
+            self._prompt = lengths(cls.prompt_tokens, "prompt_tokens")
+            self._output = lengths(cls.output_tokens, "output_tokens")
 
+    def drawn(self, index: int, at: float, sizes: random.Random) -> PlannedRequest:
+        """Return a request of drawn sizes."""
+        prompt = self._prompt.draw(sizes)
+        if self._batch is None:
+            return self.request(index, at, prompt, self._output.draw(sizes))
+        request = self.request(index, at, prompt, 0)
+        request.batch = self._batch.draw(sizes)
+        return request
 
-def _embedding(
-    config: HybridBenchmarkConfig, index: int, at: float, sizes: random.Random
-) -> PlannedRequest:
-    tokens = config.lengths("embedding_tokens").draw(sizes)
-    batch = config.lengths("embedding_batch").draw(sizes)
-    return PlannedRequest(index, at, TrafficClass.EMBEDDING, tokens, batch=batch)
+    def request(self, index: int, at: float, prompt: int, output: int) -> PlannedRequest:
+        """Return a request of the class."""
+        return PlannedRequest(
+            index,
+            at,
+            self._cls.traffic,
+            prompt,
+            output,
+            priority=self._cls.priority,
+            cls=self._cls.name,
+            slo=self._slo,
+            stream=self._stream,
+        )
 
 
 def _generator(config: BenchmarkConfig, purpose: str) -> random.Random:

@@ -9,10 +9,11 @@ from importlib import resources
 import pytest
 
 from sage.benchmark.arrivals import ArrivalPattern
+from sage.benchmark.classes import TrafficClass
 from sage.benchmark.config import LLMBenchmarkConfig
 from sage.benchmark.simulate.bench import simulate
 from sage.benchmark.simulate.config import SimulationConfig
-from sage.benchmark.workload import PlannedRequest, TrafficClass
+from sage.benchmark.workload import PlannedRequest
 
 _NAME = "h100-vllm-qwen2.5-7b"
 _PROMPT, _OUTPUT = 1024, 128

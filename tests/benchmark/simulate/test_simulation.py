@@ -11,20 +11,18 @@ from pathlib import Path
 import pytest
 
 from sage.benchmark.arrivals import ArrivalPattern
+from sage.benchmark.classes import RequestClass, TrafficClass
 from sage.benchmark.config import HybridBenchmarkConfig, LLMBenchmarkConfig
 from sage.benchmark.exchange import Exchange, Failure
 from sage.benchmark.load import LoadResult
-from sage.benchmark.simulate.attainment import by_class
 from sage.benchmark.simulate.bench import SimulatedBench, simulate
 from sage.benchmark.simulate.config import SimulationConfig
 from sage.benchmark.simulate.llm_engine import LlmEngine
 from sage.benchmark.simulate.simulation import Simulation
-from sage.benchmark.simulate.terms import Terms, mixed_terms, terms_of
 from sage.benchmark.summary import summarise
-from sage.benchmark.workload import PlannedRequest, TrafficClass, plan_requests
+from sage.benchmark.workload import PlannedRequest, plan_requests
 from sage.errors import ConfigError, UnknownKeyError
 from sage.inference.scheduling.scheduler import Scheduler
-from sage.inference.scheduling.slo import SLO
 from sage.inference.scheduling.strategies import StrategyAdapter
 
 _SIZES = {"prompt_tokens": "lognormal:1000:0.8", "output_tokens": "lognormal:150:0.6"}
@@ -70,9 +68,7 @@ def test_every_request_ends_once_and_the_schedulers_sums_agree(policy: str) -> N
         engines=1, max_requests=80, embedding_profile="minilm-onnx-cpu", policy=policy
     )
     scheduler = Scheduler(policy, max_queued=60)
-    world = Simulation(
-        scheduler, fleet.build(), terms=terms_of(config), lag=fleet.lag, timeout_s=3.0
-    )
+    world = Simulation(scheduler, fleet.build(), lag=fleet.lag, timeout_s=3.0)
     requests = plan_requests(config)
     result = world.run(requests)
     assert [e.request.index for e in result.exchanges] == list(range(400))
@@ -106,9 +102,8 @@ def test_times_at_the_client_count_the_network() -> None:
 
 def test_answers_in_one_piece_come_at_their_end() -> None:
     """Without streaming there is one moment, and the scheduler sees no first token."""
-    requests = [PlannedRequest(0, 0.0, TrafficClass.CHAT, 100, 50)]
-    config = LLMBenchmarkConfig(stream=False)
-    exchange = simulate(requests, config, _ONE).exchanges[0]
+    requests = [PlannedRequest(0, 0.0, TrafficClass.CHAT, 100, 50, stream=False)]
+    exchange = simulate(requests, LLMBenchmarkConfig(), _ONE).exchanges[0]
     assert list(exchange.token_times) == [exchange.ended]
 
 
@@ -175,19 +170,28 @@ def test_shared_beginnings_are_served_sooner() -> None:
 
 
 def test_classes_are_judged_by_their_own_objectives() -> None:
-    """Drawn by share, the same for the same seed, whatever the order."""
-    easy, hard = Terms("easy", SLO(ttft_s=100.0)), Terms("hard", SLO(ttft_s=0.001))
-    terms = mixed_terms([(0.75, easy), (0.25, hard)], seed=3)
-    result = simulate(plan_requests(_BUSY), _BUSY, _ONE, terms=terms)
-    found = by_class(result.exchanges, terms)
-    assert found["easy"].share == 1.0
-    assert found["hard"].share == 0.0
-    assert found["easy"].issued + found["hard"].issued == 400
+    """The results name them, and the sums agree."""
+    easy = RequestClass(name="easy", share=3.0, ttft_ms=100_000.0)
+    hard = RequestClass(name="hard", ttft_ms=1.0)
+    config = replace(_BUSY, classes=(easy, hard))
+    summary = summarise(simulate(plan_requests(config), config, _ONE), config)
+    found = {one.name: one for one in summary.classes}
+    assert list(found) == ["easy", "hard", "all"]
+    assert (found["easy"].attainment, found["hard"].attainment) == (1.0, 0.0)
+    assert found["easy"].issued + found["hard"].issued == found["all"].issued == 400
     assert 60 < found["hard"].issued < 140
-    backwards = [terms(e.request).cls for e in reversed(result.exchanges)]
-    assert backwards == [terms(e.request).cls for e in result.exchanges][::-1]
-    with pytest.raises(ConfigError, match="shares above 0"):
-        mixed_terms([(0.0, easy)], seed=0)
+
+
+def test_the_scheduler_is_told_what_a_class_asks_for() -> None:
+    """Of two that wait, the one of the urgent class goes first under `priority`."""
+    fleet = replace(_ONE, policy="priority", max_requests=1)
+    requests = [
+        PlannedRequest(0, 0.0, TrafficClass.CHAT, 100, 50),
+        PlannedRequest(1, 0.001, TrafficClass.CHAT, 100, 50, cls="later"),
+        PlannedRequest(2, 0.002, TrafficClass.CHAT, 100, 50, cls="sooner", priority=1),
+    ]
+    ended = {e.request.cls: e.ended for e in simulate(requests, _BUSY, fleet).exchanges}
+    assert ended["sooner"] < ended["later"]
 
 
 def test_ctrl_c_leaves_what_has_ended() -> None:

@@ -14,7 +14,6 @@ from sage.benchmark.load import LoadResult
 from sage.benchmark.run import Run, turns
 from sage.benchmark.simulate.config import CHAT_MODEL, EMBEDDING_MODEL, SimulationConfig
 from sage.benchmark.simulate.simulation import Simulation
-from sage.benchmark.simulate.terms import TermsOf, terms_of
 from sage.benchmark.summary import summarise
 from sage.benchmark.target import Found
 from sage.benchmark.verdict import judge
@@ -81,16 +80,14 @@ def simulate(
     config: BenchmarkConfig,
     simulation: SimulationConfig,
     *,
-    terms: TermsOf | None = None,
     on_answer: Callable[[Exchange], None] | None = None,
 ) -> LoadResult:
     """Simulate the requests and return what became of each, in seconds from 0.
 
     Args:
         requests: in the order they are due.
-        config: how the client goes about it: closed loop, time limit, slots, streams, seed.
+        config: how the client goes about it: closed loop, time limit, slots, seed.
         simulation: gateway and engines.
-        terms: class and objectives of each request; by default the configuration's SLOs.
         on_answer: called with each exchange that has ended.
 
     Raises:
@@ -100,9 +97,7 @@ def simulate(
     world = Simulation(
         scheduler,
         simulation.build(),
-        terms=terms or terms_of(config),
         lag=simulation.lag,
-        stream=config.stream,
         timeout_s=config.timeout_s,
         max_in_flight=config.max_in_flight,
         on_answer=on_answer,

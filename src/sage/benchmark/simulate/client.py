@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from sage.benchmark.classes import TrafficClass
 from sage.benchmark.exchange import Exchange, Failure
 from sage.benchmark.simulate.engine_request import EngineModel, EngineRequest
 from sage.benchmark.simulate.events import NEVER, Events
-from sage.benchmark.workload import PlannedRequest, TrafficClass
+from sage.benchmark.workload import PlannedRequest
 
 _UNLIMITED = 1 << 60
 
@@ -41,7 +42,6 @@ class Client:
         arrive: called when a request reaches the gateway.
         gone: called when the gateway sees that a client has left.
         lag: seconds to the gateway, one way.
-        stream: whether chat answers are streamed.
         timeout_s: seconds after which a request is given up.
         max_in_flight: at most so many are out at once; the others wait here.
         on_answer: called with each exchange that has ended.
@@ -58,7 +58,6 @@ class Client:
         gone: Callable[[float, Flight], None],
         *,
         lag: float,
-        stream: bool,
         timeout_s: float,
         max_in_flight: int | None,
         on_answer: Callable[[Exchange], None] | None,
@@ -67,7 +66,6 @@ class Client:
         self._arrive = arrive
         self._gone = gone
         self._lag = lag
-        self._stream = stream
         self._timeout_s = timeout_s
         self._slots = max_in_flight or _UNLIMITED
         self._on_answer = on_answer
@@ -128,7 +126,7 @@ class Client:
         self._events.at(now + self._lag, self._arrive, flight)
 
     def _flight(self, planned: PlannedRequest, now: float, intended: float) -> Flight:
-        exchange = Exchange(planned, intended=intended, ready=now, streamed=self._stream)
+        exchange = Exchange(planned, intended=intended, ready=now)
         exchange.sent = now
         self.exchanges.append(exchange)
         self._out += 1

@@ -12,10 +12,10 @@ from sage.benchmark.simulate.client import Client, Flight, is_out
 from sage.benchmark.simulate.config import CHAT_MODEL, EMBEDDING_MODEL
 from sage.benchmark.simulate.engine_request import Emission, EngineModel
 from sage.benchmark.simulate.events import NEVER, Events
-from sage.benchmark.simulate.terms import Terms, TermsOf
 from sage.benchmark.token_log import LoggedTimes
 from sage.benchmark.workload import PlannedRequest
 from sage.errors import ConfigError
+from sage.inference.gateway.terms import Terms
 from sage.inference.scheduling.decision import Decision, Dispatch
 from sage.inference.scheduling.request import Kind, Request
 from sage.inference.scheduling.scheduler import Scheduler
@@ -37,9 +37,7 @@ class Simulation:
     Args:
         scheduler: without instances; it is given the engines.
         engines: by the ids of their specs.
-        terms: class and objectives of each request.
         lag: seconds between client and gateway, one way.
-        stream: whether chat answers are streamed.
         timeout_s: seconds after which a client gives up.
         max_in_flight: at most so many are out at once; the others wait at the client.
         tells_output: whether clients say how long an answer may be.
@@ -51,9 +49,7 @@ class Simulation:
         scheduler: Scheduler,
         engines: Mapping[str, EngineModel],
         *,
-        terms: TermsOf = lambda _: Terms(),
         lag: float = 0.0,
-        stream: bool = True,
         timeout_s: float = NEVER,
         max_in_flight: int | None = None,
         tells_output: bool = True,
@@ -61,9 +57,7 @@ class Simulation:
     ) -> None:
         self._scheduler = scheduler
         self._engines = dict(engines)
-        self._terms = terms
         self._lag = lag
-        self._stream = stream
         self._tells_output = tells_output
         self._events = Events()
         self._client = Client(
@@ -71,7 +65,6 @@ class Simulation:
             self._arrive,
             self._gone,
             lag=lag,
-            stream=stream,
             timeout_s=timeout_s,
             max_in_flight=max_in_flight,
             on_answer=on_answer,
@@ -142,7 +135,6 @@ class Simulation:
     def _arrive(self, now: float, flight: Flight) -> None:
         planned, request = flight.exchange.request, flight.request
         chat = flight.chat
-        terms = self._terms(planned)
         self._flights[request.id] = flight
         if not self._ticking:
             self._ticking = True
@@ -155,12 +147,12 @@ class Simulation:
                 now,
                 planned.prompt_tokens * planned.batch,
                 request.output if chat and self._tells_output else 0,
-                planned.priority + terms.priority,
+                planned.priority,
                 planned.tenant,
-                terms.slo,
+                planned.slo,
                 planned.blocks,
-                terms.cls,
-                chat and self._stream,
+                Terms(planned.priority).cls,
+                flight.exchange.streamed,
             ),
             now,
         )
@@ -251,12 +243,12 @@ class Simulation:
 
     def _emit(self, now: float, emission: Emission) -> None:
         flights, scheduler = self._flights, self._scheduler
-        if self._stream:
-            for request in emission.firsts:
-                if request.id in flights:
-                    decisions = scheduler.first_token(request.id, now)
-                    if decisions:
-                        self._apply(decisions, now)
+        for request in emission.firsts:
+            flight = flights.get(request.id)
+            if flight is not None and flight.exchange.streamed:
+                decisions = scheduler.first_token(request.id, now)
+                if decisions:
+                    self._apply(decisions, now)
         for request in emission.ended:
             flight = flights.pop(request.id, None)
             if flight is not None:
