@@ -1,0 +1,1 @@
+"""The subcommands of ``sage-cp-bench``, one family a file."""

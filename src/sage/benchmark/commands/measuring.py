@@ -1,0 +1,132 @@
+"""Measure a workload and write the results."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sage.benchmark.commands.progress import progress
+from sage.benchmark.commands.targets import check_output, check_target, live_target
+from sage.benchmark.config import BenchmarkConfig
+from sage.benchmark.simulate.options import build_simulation, split_options
+
+if TYPE_CHECKING:
+    from sage.benchmark.report import Origin
+    from sage.benchmark.run import Bench, Run
+    from sage.benchmark.simulate.bench import SimulatedBench
+    from sage.benchmark.target import Found
+
+INTERRUPTED = 130
+INVALID = 7  # no SageError's code, so that scripts can tell a run that counts from one that doesn't
+# They end by thousands a second: a bar that moved for each would take most of the time.
+SIMULATED_EVERY = 1000
+
+
+def measure(config: BenchmarkConfig, options: dict[str, Any], *, comparing: bool = False) -> int:
+    """Measure, report, and return the exit code.
+
+    Args:
+        config: validated.
+        options: the command's flags about target, results and simulated engines.
+        comparing: whether the configuration's policies take turns.
+
+    Raises:
+        SageError: flags contradict, or there is nothing to measure.
+    """
+    from sage.benchmark.run import Bench
+
+    check_target(config, options)
+    check_output(options["output"])
+    origin = make_origin(options["api_key"])
+    if options["simulate"]:
+        found, runs = _simulate(config, options, comparing)
+    else:
+        with live_target(config, options) as found:
+            runs = _runs(config, partial(Bench, config, found), comparing)
+    return _report(config, found, origin, runs, options=options, comparing=comparing)
+
+
+def make_origin(api_key: str | None) -> Origin:
+    """Return this command line, without the key, and the present moment."""
+    from sage.benchmark.report import Origin
+
+    arguments = [item.replace(api_key, "…") if api_key else item for item in sys.argv[1:]]
+    command = shlex.join(["sage-cp-bench", *arguments])
+    return Origin(command, dt.datetime.now(dt.UTC).isoformat("T", "seconds"))
+
+
+def _simulate(
+    config: BenchmarkConfig, options: dict[str, Any], comparing: bool
+) -> tuple[Found, list[Run]]:
+    from sage.benchmark.simulate.bench import SimulatedBench
+
+    simulation = build_simulation(config, split_options(options)[0])
+    make = partial(SimulatedBench, config, simulation)
+    return make().found, _runs(config, make, comparing, every=SIMULATED_EVERY)
+
+
+def _runs(
+    config: BenchmarkConfig,
+    make: Callable[..., Bench | SimulatedBench],
+    comparing: bool,
+    *,
+    every: int = 1,
+) -> list[Run]:
+    """Measure, with a progress bar; an interrupted run is the last."""
+    from sage.benchmark.workload import plan_requests
+
+    total = len(plan_requests(config)) * _expected(config, comparing)
+    runs: list[Run] = []
+    with progress(total, every=every) as answered:
+        bench = make(on_answer=answered)
+        try:
+            # Extended one by one, so that what came before an interrupt is kept.
+            runs.extend(bench.compare() if comparing else [bench.run()])
+        except KeyboardInterrupt:
+            # Between two runs; inside one it ends that run, which is then in the list.
+            if not runs:
+                raise
+    return runs
+
+
+def _expected(config: BenchmarkConfig, comparing: bool) -> int:
+    return config.rounds * len(config.policies) if comparing else 1
+
+
+def _report(
+    config: BenchmarkConfig,
+    found: Found,
+    origin: Origin,
+    runs: Sequence[Run],
+    *,
+    options: dict[str, Any],
+    comparing: bool,
+) -> int:
+    from rich.console import Console
+
+    from sage.benchmark.comparison import compare_runs
+    from sage.benchmark.report import document, encode, show_comparison, show_run, show_verdict
+
+    console = Console()
+    comparison = compare_runs(runs, config.policies) if comparing else None
+    if comparison is None:
+        show_run(runs[0], console)
+    else:
+        show_comparison(comparison, console)
+        for one in runs:
+            if not one.verdict.valid:
+                show_verdict(one, console)
+    console.print(f"target {found.url}; seed {config.seed}; {origin.command}", highlight=False)
+    output: Path | None = options["output"]
+    if output is not None:
+        result = document(config, found, origin, runs, comparison, raw=options["raw"])
+        output.write_bytes(encode(result))
+        console.print(f"results written to {output}", highlight=False)
+    if len(runs) < _expected(config, comparing) or not runs[-1].complete:
+        return INTERRUPTED
+    return 0 if all(one.verdict.valid for one in runs) else INVALID
