@@ -6,11 +6,13 @@ import click
 
 from sage.benchmark.commands.configuration import policies, print_config, validate
 from sage.benchmark.commands.runs import compare, replay, run, simulate
+from sage.benchmark.commands.visualizing import visualize
 from sage.benchmark.simulate.commands import plan
 
 _COMMANDS: tuple[click.Command, ...] = (
     *(run, replay, compare),
     *(simulate, plan),
+    *(visualize,),
     *(validate, print_config, policies),
 )
 

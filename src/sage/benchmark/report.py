@@ -20,6 +20,9 @@ from sage.benchmark.target import Found
 if TYPE_CHECKING:
     from rich.console import Console
 
+FORMAT = 1
+"""Of the JSON document; one more when older files can no longer be read as the new ones are."""
+
 _LATENCIES = (
     ("TTFT", "ttft_ms"),
     ("TPOT", "tpot_ms"),
@@ -77,11 +80,13 @@ def document(
         raw: whether each request is listed; moments are seconds from the run's start.
     """
     result: dict[str, Any] = {
+        "format": FORMAT,
         "command": origin.command,
         "started": origin.started,
         "seed": config.seed,
         "target": {"url": found.url, "models": msgspec.to_builtins(found.models)},
         "config": {"mode": mode_of(config), **msgspec.to_builtins(config)},
+        "classes": msgspec.to_builtins(config.request_classes()),
         "machine": machine(),
         "versions": versions(),
         "runs": [_run(run, raw) for run in runs],
@@ -101,6 +106,7 @@ def _run(run: Run, raw: bool) -> dict[str, Any]:
         "policy": run.policy,
         "seed": run.seed,
         "round": run.round,
+        "simulated": run.simulated,
         "summary": msgspec.to_builtins(run.summary),
         "verdict": msgspec.to_builtins(run.verdict),
         "connections": run.load.connections,

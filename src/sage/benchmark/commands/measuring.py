@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ from sage.benchmark.config import BenchmarkConfig
 from sage.benchmark.simulate.options import build_simulation, split_options
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from sage.benchmark.report import Origin
     from sage.benchmark.run import Bench, Run
     from sage.benchmark.simulate.bench import SimulatedBench
@@ -41,7 +43,7 @@ def measure(config: BenchmarkConfig, options: dict[str, Any], *, comparing: bool
     from sage.benchmark.run import Bench
 
     check_target(config, options)
-    check_output(options["output"])
+    check_output(options["output"], options["reports"])
     origin = make_origin(options["api_key"])
     if options["simulate"]:
         found, runs = _simulate(config, options, comparing)
@@ -110,7 +112,7 @@ def _report(
     from rich.console import Console
 
     from sage.benchmark.comparison import compare_runs
-    from sage.benchmark.report import document, encode, show_comparison, show_run, show_verdict
+    from sage.benchmark.report import document, show_comparison, show_run, show_verdict
 
     console = Console()
     comparison = compare_runs(runs, config.policies) if comparing else None
@@ -122,11 +124,28 @@ def _report(
             if not one.verdict.valid:
                 show_verdict(one, console)
     console.print(f"target {found.url}; seed {config.seed}; {origin.command}", highlight=False)
-    output: Path | None = options["output"]
-    if output is not None:
-        result = document(config, found, origin, runs, comparison, raw=options["raw"])
-        output.write_bytes(encode(result))
-        console.print(f"results written to {output}", highlight=False)
+    if options["output"] or options["reports"]:
+        raw = options["raw"]
+        write_results(document(config, found, origin, runs, comparison, raw=raw), options, console)
     if len(runs) < _expected(config, comparing) or not runs[-1].complete:
         return INTERRUPTED
     return 0 if all(one.verdict.valid for one in runs) else INVALID
+
+
+def write_results(result: dict[str, Any], options: Mapping[str, Any], console: Console) -> None:
+    """Write a document as JSON and as each report that was asked for, and say so."""
+    from sage.benchmark.report import encode
+
+    data = encode(result)
+    output: Path | None = options["output"]
+    if output is not None:
+        output.write_bytes(data)
+        console.print(f"results written to {output}", highlight=False)
+    if options["reports"]:
+        from sage.benchmark.visualize.files import write_report
+        from sage.benchmark.visualize.recorded import read_results
+
+        recorded = read_results(data, output.name if output else "results")
+        for path in options["reports"]:
+            write_report(path, [recorded])
+            console.print(f"report written to {path}", highlight=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,6 +29,14 @@ _OUTPUT_OPTIONS = (
         default=True,
         show_default=True,
         help="List each request in that file.",
+    ),
+    click.option(
+        "--report",
+        "reports",
+        multiple=True,
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Write the results as a page with charts, as tables in Markdown or as CSV: the name "
+        "ends in .html, .md or .csv. Can be given again.  [default: not written]",
     ),
 )
 _TARGET_OPTIONS = (
@@ -64,7 +72,7 @@ def output_options(command: _F) -> _F:
 
 def workload_values(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that are about the workload, not about the target or the results."""
-    own = ("embedded", "api_key", "output", "raw", "simulate", *SIMULATION_FLAGS)
+    own = ("embedded", "api_key", "output", "raw", "reports", "simulate", *SIMULATION_FLAGS)
     return {name: value for name, value in options.items() if name not in own}
 
 
@@ -80,8 +88,13 @@ def check_target(config: BenchmarkConfig, options: Mapping[str, Any]) -> None:
         raise ConfigError(f"--{flag} is for simulated engines; add --simulate")
 
 
-def check_output(path: Path | None) -> None:
+def check_output(path: Path | None, reports: Sequence[Path] = ()) -> None:
     """Raise ConfigError, before anything is measured, when the results could not be written."""
+    if reports:
+        from sage.benchmark.visualize.files import check_report
+
+        for report in reports:
+            check_report(report)
     if path is not None and not path.absolute().parent.is_dir():
         raise ConfigError(f"--output: there is no folder {path.absolute().parent}")
 

@@ -1,0 +1,134 @@
+"""The tables of a report, whatever it is written in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sage.benchmark.comparison import Comparison
+from sage.benchmark.statistics import Spread
+from sage.benchmark.summary import ClassSummary
+from sage.benchmark.visualize.recorded import Recorded, RecordedRun
+
+_LATENCIES = (
+    ("TTFT", "ttft_ms", ("p50", "p99")),
+    ("TPOT", "tpot_ms", ("p50", "p99")),
+    ("ITL", "itl_ms", ("p99",)),
+    ("E2E", "e2e_ms", ("p50", "p99")),
+)
+_RUN = ("policy", "seed")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of cells, as they are shown.
+
+    Attributes:
+        caption: what it holds.
+        head: names of the columns.
+        rows: each with as many cells.
+        words: how many columns from the left hold words; the others hold numbers.
+    """
+
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: int
+
+
+def tables_of(result: Recorded) -> Iterator[Table]:
+    """Yield figures, where the requests went, the comparison, and how it was measured."""
+    yield _figures(result)
+    yield _outcomes(result)
+    if result.comparison is not None and result.comparison.rows:
+        yield _comparison(result.comparison)
+    yield _origin(result)
+
+
+def distinct(classes: Sequence[ClassSummary]) -> Sequence[ClassSummary]:
+    """With a single class, all of them together are that class."""
+    return classes[:1] if len(classes) == 2 else classes
+
+
+def _figures(result: Recorded) -> Table:
+    head = [*_RUN, "class", "issued", "within SLO", "req/s", "good/s", "tok/s"]
+    head += [f"{label} {share.upper()}" for label, _, shares in _LATENCIES for share in shares]
+    rows = [
+        [*_key(run), summary.name, *_cells(summary)]
+        for run in result.runs
+        for summary in distinct(run.summary.classes)
+    ]
+    caption = (
+        "Figures by run and class; latencies in ms from when each request should have left, "
+        "of the answered; within SLO is of all issued"
+    )
+    return Table(caption, head, rows, len(_RUN) + 1)
+
+
+def _key(run: RecordedRun) -> list[str]:
+    return [run.policy, str(run.seed)]
+
+
+def _cells(summary: ClassSummary) -> list[str]:
+    cells = [
+        str(summary.issued),
+        f"{summary.attainment:.1%}",
+        f"{summary.requests_per_s:,.2f}",
+        f"{summary.goodput:,.2f}",
+        f"{summary.output_tokens_per_s:,.1f}",
+    ]
+    for _, attribute, shares in _LATENCIES:
+        spread: Spread | None = getattr(summary, attribute)
+        cells += [f"{getattr(spread, share):,.1f}" if spread else "–" for share in shares]
+    return cells
+
+
+def _outcomes(result: Recorded) -> Table:
+    head = [*_RUN, "client", "failures by kind", "planned", "unsent", "interrupted", "cut"]
+    head += ["judged", "answered", "failed"]
+    rows = []
+    for run in result.runs:
+        counts = run.summary.counts
+        kinds = ", ".join(f"{count} {kind}" for kind, count in run.summary.overall.failures.items())
+        numbers = [counts.planned, counts.unsent, counts.interrupted, counts.cut]
+        numbers += [counts.judged, counts.answered, counts.failed]
+        rows.append([*_key(run), _client(run), kinds or "none", *map(str, numbers)])
+    caption = "Where the requests went, and whether the client kept up"
+    return Table(caption, head, rows, len(_RUN) + 2)
+
+
+def _client(run: RecordedRun) -> str:
+    if run.simulated:
+        return "none: simulated time"
+    return "kept up" if run.verdict.valid else f"INVALID: {run.verdict.reason}"
+
+
+def _comparison(comparison: Comparison) -> Table:
+    rows = []
+    for row in comparison.rows:
+        difference = interval = ""
+        if row.difference is not None:
+            difference = f"{row.difference.mean:+,.2f}"
+            ends = (row.difference.low, row.difference.high)
+            known = all(math.isfinite(end) for end in ends)
+            interval = "{:+,.2f} … {:+,.2f}".format(*ends) if known else "not known"
+        rows.append([row.metric, row.policy, row.verdict, f"{row.mean:,.2f}", difference, interval])
+    return Table(
+        f"{comparison.rounds} paired rounds; differences to the first policy, 95% interval",
+        ["figure", "policy", "verdict", "mean", "difference", "interval"],
+        rows,
+        3,
+    )
+
+
+def _origin(result: Recorded) -> Table:
+    about = result.about
+    target = about.get("target", {})
+    rows = [["file", result.name]]
+    rows += [[key, str(about[key])] for key in ("command", "started", "seed") if key in about]
+    rows += [["target", str(target.get("url", ""))]] if target else []
+    for key in ("machine", "versions"):
+        parts = about.get(key, {})
+        rows.append([key, ", ".join(f"{name} {value}" for name, value in parts.items())])
+    return Table("How it was measured", ["what", "value"], rows, 2)

@@ -1,0 +1,80 @@
+"""Results as CSV and as Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from sage.benchmark.visualize.recorded import Recorded, RecordedRun
+from sage.benchmark.visualize.tables import Table, tables_of
+
+
+def as_csv(results: Sequence[Recorded]) -> str:
+    """Return a line for each run and class, ``all`` among them, with every figure there is.
+
+    Columns are named as in the JSON, a percentile as ``ttft_ms.p99`` and a kind of failure as
+    ``failures.timeout``. A figure that a class lacks is left empty.
+    """
+    rows = [
+        {**_key(result, run), **dict(_flat("", msgspec.to_builtins(summary)))}
+        for result in results
+        for run in result.runs
+        for summary in run.summary.classes
+    ]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    written = io.StringIO()
+    writer = csv.DictWriter(written, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return written.getvalue()
+
+
+def _key(result: Recorded, run: RecordedRun) -> dict[str, Any]:
+    return {
+        "file": result.name,
+        "policy": run.policy,
+        "seed": run.seed,
+        "round": run.round,
+        "rate": result.rate,
+        "valid": run.verdict.valid,
+        "complete": run.complete,
+    }
+
+
+def _flat(prefix: str, value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        name = "class" if not prefix and key == "name" else prefix + key
+        if isinstance(item, dict):
+            yield from _flat(f"{name}.", item)
+        elif item is not None and not isinstance(item, list | tuple):
+            yield name, item
+
+
+def as_markdown(results: Sequence[Recorded]) -> str:
+    """Return the tables of each file under its name."""
+    parts = []
+    for result in results:
+        parts.append(f"## {_cell(result.name)}\n")
+        parts += [_markdown(table) for table in tables_of(result)]
+    return "\n".join(parts)
+
+
+def _markdown(table: Table) -> str:
+    rules = [":--"] * table.words + ["--:"] * (len(table.head) - table.words)
+    lines = [f"{table.caption}:", "", _line(table.head), _line(rules)]
+    lines += [_line([_cell(cell) for cell in row]) for row in table.rows]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(text: str) -> str:
+    for mark in ("\\", "|", "<", "*", "_", "`"):
+        text = text.replace(mark, "\\" + mark)
+    return " ".join(text.split())

@@ -1,0 +1,58 @@
+"""Results as CSV and Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from sage.benchmark.visualize.recorded import read_results
+from sage.benchmark.visualize.tables import tables_of
+from sage.benchmark.visualize.text import as_csv, as_markdown
+
+from .support import compared, edited
+
+
+def test_csv_has_every_figure_of_every_class() -> None:
+    """A line for each run and class; numbers are those of the JSON."""
+    result = read_results(compared(), "c.json")
+    rows = list(csv.DictReader(io.StringIO(as_csv([result]))))
+    assert [row["class"] for row in rows] == ["interactive", "bulk", "all"] * 4
+    for run, start in zip(result.runs, range(0, 12, 3), strict=True):
+        whole = run.summary.overall
+        parts, total = rows[start : start + 2], rows[start + 2]
+        assert total["policy"] == run.policy
+        assert total["rate"] == "40.0"
+        assert sum(int(row["slo_met"]) for row in parts) == int(total["slo_met"]) == whole.slo_met
+        assert whole.e2e_ms is not None
+        assert float(total["e2e_ms.p99"]) == whole.e2e_ms.p99
+        assert int(total["failures.timeout"] or 0) == whole.failures.get("timeout", 0)
+    assert any(row["failures.timeout"] for row in rows), "no request ran into its time limit"
+
+
+def test_markdown_tables_are_whole() -> None:
+    """Each line of a table has as many cells as its head, whatever a name holds."""
+    data = edited(compared(), "runs", 0, "policy", value="a|b*c\\")
+    text = as_markdown([read_results(data, "c_1.json")])
+    assert text.startswith("## c\\_1.json\n")
+    assert "| a\\|b\\*c\\\\ |" in text
+    widths = []
+    for block in text.split("\n\n"):
+        lines = block.strip().splitlines()
+        if lines[0].startswith("|"):
+            widths += [{line.replace("\\|", "").count("|") for line in lines}]
+    assert len(widths) == 4
+    assert all(len(width) == 1 for width in widths)
+
+
+def test_every_table_is_rectangular() -> None:
+    """Cells are as many as columns."""
+    for table in tables_of(read_results(compared(), "c.json")):
+        assert table.rows
+        assert {len(row) for row in table.rows} == {len(table.head)}
+
+
+def test_one_rounds_interval_is_not_known() -> None:
+    """Rather than infinite."""
+    text = as_markdown([read_results(compared(rounds=1), "c.json")])
+    assert "not known" in text
+    assert "inf" not in text.replace("interactive", "")
