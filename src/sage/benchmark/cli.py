@@ -6,10 +6,11 @@ import click
 
 from sage.benchmark.commands.configuration import policies, print_config, validate
 from sage.benchmark.commands.runs import compare, replay, run, simulate
+from sage.benchmark.commands.sweeping import sweep
 from sage.benchmark.simulate.commands import plan
 
 _COMMANDS: tuple[click.Command, ...] = (
-    *(run, replay, compare),
+    *(run, replay, compare, sweep),
     *(simulate, plan),
     *(validate, print_config, policies),
 )
