@@ -25,6 +25,7 @@ from sage.errors import ConfigError
 
 @click.command()
 @target_options
+@output_options
 @workload_options(leave_out=("rounds", "time_scale"))
 @click.option(
     "--policy", help="Scheduling policy of the gateway for this run.  [default: the one in force]"
@@ -38,6 +39,7 @@ def run(config_file: Path | None, mode: str | None, policy: str | None, **option
 @click.command()
 @click.argument("trace", type=click.Path(dir_okay=False, exists=True))
 @target_options
+@output_options
 @workload_options(
     leave_out=(
         *("rounds", "llm_ratio", "embedding_model", "embedding_tokens", "embedding_batch"),
@@ -64,6 +66,7 @@ def replay(
 
 @click.command()
 @target_options
+@output_options
 @workload_options(leave_out=("time_scale",))
 @click.option(
     "--policies",

@@ -51,13 +51,12 @@ _TARGET_OPTIONS = (
         help="Simulate gateway and engines; the flags below say which.  [default: off]",
     ),
     click.option("--api-key", help="Sent as a bearer token.  [default: none]"),
-    *_OUTPUT_OPTIONS,
-    simulation_options(),
 )
 
 
 def target_options(command: _F) -> _F:
-    """Add the flags that say what is measured and where the results go."""
+    """Add the flags that say what is measured."""
+    command = simulation_options()(command)
     for option in reversed(_TARGET_OPTIONS):
         command = option(command)
     return command

@@ -1,0 +1,82 @@
+"""A sweep's outcome on a terminal and in files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sage.benchmark.config import BenchmarkConfig
+from sage.benchmark.report import Origin, document, encode
+from sage.benchmark.sweep.outcome import Outcome
+from sage.benchmark.sweep.tables import (
+    DEFAULT_COLUMNS,
+    as_csv,
+    as_markdown,
+    heading,
+    knee_lines,
+    level_rows,
+)
+from sage.benchmark.target import Found
+from sage.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FORMATS = (".json", ".csv", ".md")
+
+
+def check_format(path: Path) -> None:
+    """Raise ConfigError for a file whose name does not end as a format does."""
+    if path.suffix not in FORMATS:
+        raise ConfigError(f"--output {path}: the name must end in {', '.join(FORMATS)}")
+
+
+def show_outcome(
+    outcome: Outcome, console: Console, columns: Sequence[str] = DEFAULT_COLUMNS
+) -> None:
+    """Draw each level of load, then say where each policy's knee is."""
+    from rich.table import Table
+
+    if not outcome.points:
+        console.print("no run was complete, so there is nothing to show", style="bold red")
+        return
+    table = Table(
+        title="means over the seeds; latencies in ms",
+        title_justify="left",
+    )
+    for name in heading(outcome, columns):
+        table.add_column(name, justify="left" if name in ("policy", "class") else "right")
+    last = None
+    for row in level_rows(outcome, columns, spans=False):
+        if last is not None and row[0] != last:
+            table.add_section()
+        last = row[0]
+        table.add_row(*row)
+    console.print(table)
+    for line in knee_lines(outcome):
+        console.print(line, highlight=False)
+    if not outcome.complete:
+        console.print("broken off before its end", style="yellow")
+    if not outcome.valid:
+        text = "INVALID: the client was the bottleneck in at least one run"
+        console.print(text, style="bold red")
+
+
+def write_outcome(
+    path: Path, outcome: Outcome, config: BenchmarkConfig, found: Found, origin: Origin
+) -> None:
+    """Write JSON, CSV or Markdown, as the file's name ends.
+
+    JSON has it all: configuration, target, machine, versions, and the outcome under ``sweep``.
+    """
+    check_format(path)
+    if path.suffix == ".csv":
+        path.write_text(as_csv(outcome), encoding="utf-8")
+    elif path.suffix == ".md":
+        path.write_text(as_markdown(outcome, origin.command), encoding="utf-8")
+    else:
+        whole = document(config, found, origin, [])
+        path.write_bytes(encode({**whole, "sweep": msgspec.to_builtins(outcome)}))
