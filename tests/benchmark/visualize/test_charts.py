@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from sage.benchmark.visualize.cdf import latency_cdf
 from sage.benchmark.visualize.differences import differences
 from sage.benchmark.visualize.figure import Chart, draw
-from sage.benchmark.visualize.points import by_series, points_of
-from sage.benchmark.visualize.rates import attainment_by_rate, latency_by_throughput
+from sage.benchmark.visualize.loads import attainment_by_load, latency_by_throughput
+from sage.benchmark.visualize.points import Curves, curves_of
 from sage.benchmark.visualize.recorded import Recorded, RecordedRequest, read_results
 from sage.benchmark.visualize.timeline import counts, in_flight, timeline, waiting
 
-from .support import compared, edited
+from .support import compared, edited, swept
 
 _MOMENTS = st.integers(0, 20).map(float)
 _SPANS = st.lists(st.tuples(_MOMENTS, _MOMENTS).map(lambda pair: (min(pair), max(pair))))
@@ -56,21 +56,26 @@ def test_failures_hold_a_distribution_down() -> None:
     assert f"E2E of fifo: {good} of {len(mine)} answered" in chart.description
 
 
-def test_points_of_several_files_lie_on_one_curve() -> None:
-    """Files that differ in rate alone; the figures are each run's own."""
-    points = points_of([_result(40.0), _result(20.0)])
-    series = by_series(points)
-    assert {label: list(rates) for label, rates in series.items()} == {
+def test_files_that_differ_in_rate_lie_on_one_curve() -> None:
+    """A point for each run, and a mean line, since all seeds were tried at each rate."""
+    (curves,) = curves_of([_result(40.0), _result(20.0)])
+    series = curves.by_series()
+    assert {label: list(levels) for label, levels in series.items()} == {
         "fifo": [20.0, 40.0],
         "hybrid_slo": [20.0, 40.0],
     }
-    assert all(len(points) == 2 for rates in series.values() for points in rates.values())
+    assert all(len(points) == 2 for levels in series.values() for points in levels.values())
+    assert {label: len(lines) for label, lines in curves.paths().items()} == {
+        "fifo": 1,
+        "hybrid_slo": 1,
+    }
 
 
 def test_files_of_other_workloads_get_other_curves() -> None:
     """Their names tell them apart."""
-    other = read_results(edited(compared(), "config", "prompt_tokens", value="fixed:9"), "x.json")
-    assert set(by_series(points_of([_result(), other]))) == {
+    other = edited(compared(20.0), "config", "prompt_tokens", value="fixed:9")
+    (curves,) = curves_of([_result(), read_results(other, "x.json")])
+    assert set(curves.by_series()) == {
         *("fifo (r40)", "hybrid_slo (r40)"),
         *("fifo (x)", "hybrid_slo (x)"),
     }
@@ -79,20 +84,44 @@ def test_files_of_other_workloads_get_other_curves() -> None:
 def test_a_run_broken_off_is_no_point() -> None:
     """Its rate was not held to the end."""
     data = edited(compared(), "runs", 0, "summary", "counts", "unsent", value=3)
-    assert len(points_of([read_results(data, "c.json")])) == 3
+    (curves,) = curves_of([read_results(data, "c.json"), _result(20.0)])
+    assert len(curves.points) == 3 + 4
+
+
+def test_one_rate_is_no_curve() -> None:
+    """Nor are a closed loop or a trace."""
+    assert curves_of([_result()]) == []
+
+
+def _search() -> Curves:
+    (curves,) = curves_of([read_results(swept(), "s.json")])
+    return curves
+
+
+def test_a_search_is_a_line_for_each_seed() -> None:
+    """It tries other values with each; every run is on one of them."""
+    curves = _search()
+    paths = curves.paths()
+    assert any(len(lines) == 2 for lines in paths.values())
+    drawn = sum(len(points) for lines in paths.values() for one in lines for points in one.values())
+    assert drawn == len(curves.points)
+    for lines in paths.values():
+        for line in lines:
+            assert list(line) == sorted(line)
 
 
 @cache
 def _charts() -> list[Chart]:
     result = _result()
-    points = points_of([result, _result(20.0)])
+    (curves,) = curves_of([result, _result(20.0)])
     assert result.comparison is not None
     charts = [
         differences("d", result.comparison),
         latency_cdf("c", result.runs, "bulk", {}),
         timeline("t", result.runs),
-        attainment_by_rate("a", points, {"fifo": 31.5}, 0.9),
-        latency_by_throughput("l", points),
+        attainment_by_load("a", curves),
+        latency_by_throughput("l", curves),
+        attainment_by_load("s", _search()),
     ]
     assert all(charts)
     return [chart for chart in charts if chart]
@@ -122,19 +151,21 @@ def test_the_same_results_give_the_same_charts() -> None:
 
 
 def test_knees_are_marked() -> None:
-    """With their rate, and in words."""
-    chart = next(chart for chart in _charts() if chart.name == "a")
-    assert ">31.5</text>" in chart.svg
-    assert "knee at 31.5/s" in chart.description
+    """With their value, in the picture and in words."""
+    curves = _search()
+    chart = next(chart for chart in _charts() if chart.name == "s")
+    means = [found.knee.mean for found in curves.knees.values() if found.knee is not None]
+    assert means
+    for mean in means:
+        assert f"{mean:.3g}</text>" in chart.svg
+        assert f"knee at {mean:.3g}" in chart.description
 
 
 def test_nothing_is_drawn_of_nothing() -> None:
-    """One rate is no curve, and a file without requests has no distribution."""
+    """A file without requests has no distribution and no timeline."""
     bare = read_results(compared(raw=False), "c.json")
     assert timeline("t", bare.runs) is None
     assert latency_cdf("c", bare.runs, "bulk", {}) is None
-    assert attainment_by_rate("a", points_of([bare]), {}, 0.9) is None
-    assert latency_by_throughput("l", points_of([bare])) is None
 
 
 def test_titles_are_escaped() -> None:

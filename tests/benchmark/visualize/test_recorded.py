@@ -15,7 +15,7 @@ from sage.benchmark.report import FORMAT
 from sage.benchmark.visualize.recorded import read_file, read_results
 from sage.errors import ConfigError
 
-from .support import compared, edited
+from .support import compared, edited, swept
 
 
 def test_what_was_written_is_read() -> None:
@@ -36,6 +36,18 @@ def test_what_was_written_is_read() -> None:
     assert found.limits("nobody") == {}
     assert found.comparison is not None
     assert found.comparison.rounds == 2
+
+
+def test_a_sweep_is_read() -> None:
+    """Every run, level and knee."""
+    found = read_results(swept(), "s.json")
+    written = json.loads(swept())["sweep"]
+    assert found.runs == []
+    assert found.sweep is not None
+    assert len(found.sweep.points) == len(written["points"]) > 4
+    assert [knee.policy for knee in found.sweep.knees] == ["fifo", "hybrid_slo"]
+    with pytest.raises(ConfigError, match="in the outcome"):
+        read_results(edited(swept(), "sweep", "points", 0, "value", value="x"), "s.json")
 
 
 def test_one_round_has_no_interval() -> None:
@@ -74,12 +86,12 @@ def test_a_torn_file_is_said_to_be(data: st.DataObject) -> None:
         (("runs",), {}, "'runs' is missing or of a wrong kind"),
         (("config",), None, "'config' is missing"),
         (("runs", 0), 7, "'seed' is missing"),
-        (("runs", 1, "summary", "counts"), ..., "damaged in a summary"),
-        (("runs", 1, "verdict", "valid"), "yes", "damaged in a verdict"),
+        (("runs", 1, "summary", "counts"), ..., "in the summary"),
+        (("runs", 1, "verdict", "valid"), "yes", "in the verdict"),
         (("runs", 0, "requests", "columns", 1), "kind", "lack the column 'class'"),
         (("runs", 0, "requests", "rows", 3), [1, "interactive"], "a request's row"),
         (("runs", 0, "requests", "rows", 3), None, "a request's row"),
-        (("comparison", "rows", 0, "mean"), "many", "damaged in a comparison"),
+        (("comparison", "rows", 0, "mean"), "many", "in the comparison"),
     ],
 )
 def test_damage_is_named(path: tuple[Any, ...], value: Any, said: str) -> None:

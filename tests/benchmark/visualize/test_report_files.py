@@ -43,6 +43,15 @@ def test_reports_of_a_run(bench: Any, capsys: pytest.CaptureFixture[str], tmp_pa
         assert b"fifo" in path.read_bytes()
 
 
+def test_reports_of_a_sweep(bench: Any, tmp_path: Path) -> None:
+    """The page has its curves; another ending is refused before anything is measured."""
+    line = ("sweep", "--simulate", "--rates", "20,40", "--requests", "50", "--rounds", "1")
+    page = tmp_path / "s.html"
+    assert bench(*line, "--report", str(page)) == 0
+    assert "SLO attainment against rate" in page.read_text(encoding="utf-8")
+    assert bench(*line, "--report", str(tmp_path / "s.txt")) == 2
+
+
 def test_a_report_that_could_not_be_written(
     bench: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 from sage.benchmark.visualize.page import as_page
 from sage.benchmark.visualize.recorded import read_results
 
-from .support import compared, edited
+from .support import compared, edited, swept
 
 _BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 _VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -55,7 +55,8 @@ class _Outline(HTMLParser):
 
 @cache
 def _page() -> str:
-    return as_page([read_results(compared(rate), f"r{rate:g}.json") for rate in (40.0, 20.0)])
+    results = [read_results(compared(rate), f"r{rate:g}.json") for rate in (40.0, 20.0)]
+    return as_page([*results, read_results(swept(), "s.json")])
 
 
 def test_the_page_is_whole_and_stands_alone() -> None:
@@ -75,10 +76,12 @@ def test_what_is_invalid_or_broken_off_is_said_first() -> None:
     data = edited(compared(raw=False), "runs", 1, "verdict", "valid", value=False)
     data = edited(data, "runs", 1, "verdict", "reason", value="the client was the bottleneck")
     data = edited(data, "runs", 2, "summary", "counts", "unsent", value=5)
-    page = as_page([read_results(data, "c.json")])
+    sweep = edited(swept(), "sweep", "complete", value=False)
+    page = as_page([read_results(data, "c.json"), read_results(sweep, "s.json")])
     warnings = page[: page.index("<h2>")]
     assert "c.json, hybrid_slo, seed 0: INVALID: the client was the bottleneck" in warnings
     assert "c.json, hybrid_slo, seed 1: broken off" in warnings
+    assert "s.json: broken off before its end" in warnings
     assert "--no-raw" in page
 
 

@@ -9,7 +9,7 @@ from sage.benchmark.visualize.recorded import read_results
 from sage.benchmark.visualize.tables import tables_of
 from sage.benchmark.visualize.text import as_csv, as_markdown
 
-from .support import compared, edited
+from .support import compared, edited, swept
 
 
 def test_csv_has_every_figure_of_every_class() -> None:
@@ -29,6 +29,18 @@ def test_csv_has_every_figure_of_every_class() -> None:
     assert any(row["failures.timeout"] for row in rows), "no request ran into its time limit"
 
 
+def test_csv_of_a_sweep_has_every_run() -> None:
+    """With its place on the axis; beside those of a comparison when both are given."""
+    results = [read_results(swept(), "s.json"), read_results(compared(), "c.json")]
+    rows = list(csv.DictReader(io.StringIO(as_csv(results))))
+    sweep = results[0].sweep
+    assert sweep is not None
+    mine = [row for row in rows if row["file"] == "s.json" and row["class"] == "all"]
+    assert [float(row["rate"]) for row in mine] == [point.value for point in sweep.points]
+    assert [float(row["goodput"]) for row in mine] == [one.overall.goodput for one in sweep.points]
+    assert len([row for row in rows if row["file"] == "c.json"]) == 12
+
+
 def test_markdown_tables_are_whole() -> None:
     """Each line of a table has as many cells as its head, whatever a name holds."""
     data = edited(compared(), "runs", 0, "policy", value="a|b*c\\")
@@ -46,9 +58,12 @@ def test_markdown_tables_are_whole() -> None:
 
 def test_every_table_is_rectangular() -> None:
     """Cells are as many as columns."""
-    for table in tables_of(read_results(compared(), "c.json")):
-        assert table.rows
-        assert {len(row) for row in table.rows} == {len(table.head)}
+    for data in (compared(), swept()):
+        tables = list(tables_of(read_results(data, "c.json")))
+        assert len(tables) >= 3
+        for table in tables:
+            assert table.rows
+            assert {len(row) for row in table.rows} == {len(table.head)}
 
 
 def test_one_rounds_interval_is_not_known() -> None:

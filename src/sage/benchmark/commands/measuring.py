@@ -141,11 +141,24 @@ def write_results(result: dict[str, Any], options: Mapping[str, Any], console: C
     if output is not None:
         output.write_bytes(data)
         console.print(f"results written to {output}", highlight=False)
-    if options["reports"]:
-        from sage.benchmark.visualize.files import write_report
-        from sage.benchmark.visualize.recorded import read_results
+    write_reports(options["reports"], data, output.name if output else "results", console)
 
-        recorded = read_results(data, output.name if output else "results")
-        for path in options["reports"]:
-            write_report(path, [recorded])
-            console.print(f"report written to {path}", highlight=False)
+
+def write_reports(paths: Sequence[Path], data: bytes, name: str, console: Console) -> None:
+    """Write each report that was asked for.
+
+    Args:
+        paths: of the reports, each of the form that its name ends in.
+        data: the results as JSON.
+        name: of the results, as a heading.
+        console: is told of each.
+    """
+    if not paths:
+        return
+    from sage.benchmark.visualize.files import write_report
+    from sage.benchmark.visualize.recorded import read_results
+
+    recorded = read_results(data, name)
+    for path in paths:
+        write_report(path, [recorded])
+        console.print(f"report written to {path}", highlight=False)

@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from sage.benchmark.arrivals import ArrivalPattern
-from sage.benchmark.commands.measuring import INTERRUPTED, INVALID, SIMULATED_EVERY, make_origin
+from sage.benchmark.commands.measuring import (
+    INTERRUPTED,
+    INVALID,
+    SIMULATED_EVERY,
+    make_origin,
+    write_reports,
+)
 from sage.benchmark.commands.progress import SweepProgress
 from sage.benchmark.commands.targets import (
     check_output,
     check_target,
     live_target,
+    report_option,
     target_options,
     workload_values,
 )
@@ -68,6 +75,7 @@ def sweep_options(command: _F) -> _F:
             help="Write the results to this .json, .csv or .md file; may be repeated.  "
             "[default: not written]",
         ),
+        report_option,
         target_options,
         workload_options(leave_out=("time_scale",)),
         trace_option,
@@ -207,6 +215,7 @@ def check_sweep(config: BenchmarkConfig, options: Mapping[str, Any]) -> None:
     from sage.benchmark.sweep.report import check_format
 
     check_target(config, options)
+    check_output(None, options["reports"])
     for path in options["output"]:
         check_output(path)
         check_format(path)
@@ -269,13 +278,14 @@ def write_sweep(
     console: Any,
 ) -> int:
     """Say how it was made, write the files that were asked for, and return the exit code."""
-    from sage.benchmark.sweep.report import write_outcome
+    from sage.benchmark.sweep.report import as_json, write_outcome
 
     origin = make_origin(options["api_key"])
     console.print(f"target {found.url}; seed {config.seed}; {origin.command}", highlight=False)
     for path in options["output"]:
         write_outcome(path, outcome, config, found, origin)
         console.print(f"results written to {path}", highlight=False)
+    write_reports(options["reports"], as_json(outcome, config, found, origin), "sweep", console)
     if not outcome.complete:
         return INTERRUPTED
     return 0 if outcome.valid else INVALID

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+report_option = click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the results as a page with charts, as tables in Markdown or as CSV: the name "
+    "ends in .html, .md or .csv. Can be given again.  [default: not written]",
+)
 _OUTPUT_OPTIONS = (
     click.option(
         "--output",
@@ -30,14 +38,7 @@ _OUTPUT_OPTIONS = (
         show_default=True,
         help="List each request in that file.",
     ),
-    click.option(
-        "--report",
-        "reports",
-        multiple=True,
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="Write the results as a page with charts, as tables in Markdown or as CSV: the name "
-        "ends in .html, .md or .csv. Can be given again.  [default: not written]",
-    ),
+    report_option,
 )
 _TARGET_OPTIONS = (
     click.option(

@@ -78,5 +78,10 @@ def write_outcome(
     elif path.suffix == ".md":
         path.write_text(as_markdown(outcome, origin.command), encoding="utf-8")
     else:
-        whole = document(config, found, origin, [])
-        path.write_bytes(encode({**whole, "sweep": msgspec.to_builtins(outcome)}))
+        path.write_bytes(as_json(outcome, config, found, origin))
+
+
+def as_json(outcome: Outcome, config: BenchmarkConfig, found: Found, origin: Origin) -> bytes:
+    """Return all there is to say: of the runs no more than the figures that it compares."""
+    whole = document(config, found, origin, [])
+    return encode({**whole, "sweep": msgspec.to_builtins(outcome)})

@@ -10,14 +10,13 @@ from sage.benchmark.classes import ALL
 from sage.benchmark.visualize.cdf import latency_cdf
 from sage.benchmark.visualize.differences import differences
 from sage.benchmark.visualize.figure import Chart
-from sage.benchmark.visualize.points import points_of
-from sage.benchmark.visualize.rates import attainment_by_rate, latency_by_throughput
+from sage.benchmark.visualize.loads import attainment_by_load, latency_by_throughput
+from sage.benchmark.visualize.points import curves_of
 from sage.benchmark.visualize.recorded import Recorded
 from sage.benchmark.visualize.style import SHEET
 from sage.benchmark.visualize.tables import Table, tables_of
 from sage.benchmark.visualize.timeline import timeline
 
-TARGET = 0.9
 # Nothing is fetched, whatever a file's text may hold.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
@@ -64,6 +63,10 @@ def _warnings(results: Sequence[Recorded]) -> Iterator[str]:
                 yield _warning(f"{name}: INVALID: {run.verdict.reason}")
             if not run.complete:
                 yield _warning(f"{name}: broken off; its figures are of what was measured")
+        if result.sweep is not None and not result.sweep.complete:
+            yield _warning(f"{result.name}: broken off before its end")
+        if result.sweep is not None and not result.sweep.valid:
+            yield _warning(f"{result.name}: INVALID: the client was the bottleneck in some run")
 
 
 def _warning(text: str) -> str:
@@ -71,15 +74,11 @@ def _warning(text: str) -> str:
 
 
 def _together(results: Sequence[Recorded]) -> Iterator[str]:
-    points = points_of(results)
-    charts = (
-        attainment_by_rate("attainment", points, {}, TARGET),
-        latency_by_throughput("throughput", points),
-    )
-    if any(charts):
+    for number, curves in enumerate(curves_of(results)):
         yield "<section>"
-        yield "<h2>As the load grows</h2>"
-        yield from (_figure(chart) for chart in charts if chart)
+        yield f"<h2>As {html.escape(curves.axis)} grows</h2>"
+        yield _figure(attainment_by_load(f"attainment{number}", curves))
+        yield _figure(latency_by_throughput(f"throughput{number}", curves))
         yield "</section>"
 
 
@@ -90,7 +89,7 @@ def _file(number: int, result: Recorded) -> Iterator[str]:
     yield _table(figures)
     for chart in _charts(f"file{number}", result):
         yield _figure(chart)
-    if not any(run.requests for run in result.runs):
+    if result.runs and not any(run.requests for run in result.runs):
         yield "<p>The file lists no requests (--no-raw), so it has no distribution or timeline.</p>"
     yield from map(_table, others)
     yield "<details><summary>Configuration</summary>"
@@ -116,7 +115,8 @@ def _charts(prefix: str, result: Recorded) -> Iterator[Chart]:
 
 def _figure(chart: Chart) -> str:
     return (
-        f"<figure>\n<h3>{html.escape(chart.title)}</h3>\n{chart.svg}\n"
+        f"<figure>\n<h3>{html.escape(chart.title)}</h3>\n"
+        f'<div class="scroll">{chart.svg}</div>\n'
         f"<figcaption>{html.escape(chart.description)}</figcaption>\n</figure>"
     )
 

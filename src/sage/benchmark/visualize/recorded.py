@@ -13,9 +13,11 @@ import msgspec
 from sage.benchmark.comparison import Comparison
 from sage.benchmark.report import FORMAT
 from sage.benchmark.summary import Summary
+from sage.benchmark.sweep.outcome import Outcome
 from sage.benchmark.verdict import Verdict
 from sage.errors import ConfigError
 
+_FIGURES = ("runs", "comparison", "sweep")
 _T = TypeVar("_T")
 _NEEDED = frozenset({"class", "intended_s", "sent_s", "first_token_s", "ended_s", "failure"})
 
@@ -79,12 +81,14 @@ class Recorded:
         about: what the file says beside the figures: command, target, configuration, machine.
         runs: in the order they ran.
         comparison: of the runs, when they were one.
+        sweep: the runs over an axis, when they were a sweep's; ``runs`` is empty then.
     """
 
     name: str
     about: Mapping[str, Any]
     runs: Sequence[RecordedRun]
     comparison: Comparison | None
+    sweep: Outcome | None = None
 
     @property
     def rate(self) -> float | None:
@@ -136,9 +140,10 @@ def read_results(data: bytes, name: str) -> Recorded:
     _check_format(value, name)
     return Recorded(
         name=name,
-        about={key: item for key, item in value.items() if key not in ("runs", "comparison")},
+        about={key: item for key, item in value.items() if key not in _FIGURES},
         runs=[_run(run, name) for run in _field(value, "runs", list, name)],
         comparison=_comparison(value.get("comparison"), name),
+        sweep=_as(Outcome, value["sweep"], name) if "sweep" in value else None,
     )
 
 
@@ -181,7 +186,7 @@ def _as(kind: type[_T], value: Any, name: str) -> _T:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{name}: damaged in a {kind.__name__.lower()}: {error}") from error
+        raise ConfigError(f"{name}: damaged in the {kind.__name__.lower()}: {error}") from error
 
 
 def _requests(value: Any, name: str) -> list[RecordedRequest]:

@@ -28,9 +28,10 @@ h1 { font-size: 1.5rem; margin: 0 0 .25rem; }
 h2 { font-size: 1.2rem; margin: 2.5rem 0 .5rem; border-bottom: 1px solid var(--grid); }
 p.invalid { color: var(--warn); font-weight: 600; }
 figure { margin: 1.5rem 0; }
+figure .scroll { margin: 0; }
 figure h3 { font-size: 1rem; margin: 0 0 .25rem; }
 figcaption { color: var(--muted); font-size: .85rem; }
-svg { display: block; width: 100%; height: auto; }
+svg { display: block; width: 100%; min-width: 34rem; height: auto; }
 svg * { stroke-linejoin: round; stroke-linecap: butt; }
 svg text { font-family: system-ui, "Segoe UI", "DejaVu Sans", sans-serif !important; }
 .scroll { overflow-x: auto; margin: 1rem 0; }
@@ -38,16 +39,17 @@ svg text { font-family: system-ui, "Segoe UI", "DejaVu Sans", sans-serif !import
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--muted); padding-bottom: .25rem; }
 th, td { padding: .2rem .6rem; border-bottom: 1px solid var(--grid); text-align: right;
-  vertical-align: top; }
-th { font-weight: 600; white-space: nowrap; }
+  vertical-align: top; white-space: nowrap; }
+th { font-weight: 600; }
 td.word, th.word { text-align: left; }
-td.word { overflow-wrap: break-word; max-width: 38rem; }
+td.word { white-space: normal; overflow-wrap: break-word; max-width: 38rem; }
 pre { overflow-x: auto; font-size: .8rem; }
 @media print {
   body { max-width: none; padding: 0; font-size: 9pt; }
   figure, tr { break-inside: avoid; }
   h2, h3, caption { break-after: avoid; }
   .scroll { overflow: visible; }
+  svg { min-width: 0; }
   table { font-size: 6.5pt; }
   th, td { padding: .1rem .25rem; }
 }

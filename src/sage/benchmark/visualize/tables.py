@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from sage.benchmark.comparison import Comparison
 from sage.benchmark.statistics import Spread
 from sage.benchmark.summary import ClassSummary
+from sage.benchmark.sweep.outcome import Outcome
+from sage.benchmark.sweep.tables import DEFAULT_COLUMNS, heading, knee_lines, level_rows
 from sage.benchmark.visualize.recorded import Recorded, RecordedRun
 
 _LATENCIES = (
@@ -39,11 +41,26 @@ class Table:
 
 def tables_of(result: Recorded) -> Iterator[Table]:
     """Yield figures, where the requests went, the comparison, and how it was measured."""
-    yield _figures(result)
-    yield _outcomes(result)
+    if result.sweep is not None:
+        yield from _sweep(result.sweep)
+    else:
+        yield _figures(result)
+        yield _outcomes(result)
     if result.comparison is not None and result.comparison.rows:
         yield _comparison(result.comparison)
     yield _origin(result)
+
+
+def _sweep(outcome: Outcome) -> Iterator[Table]:
+    rows = list(level_rows(outcome, DEFAULT_COLUMNS))
+    caption = (
+        f"Figures by policy, {outcome.axis} and class: means over the seeds with half of their 95% "
+        "interval; latencies in ms from when each request should have left"
+    )
+    yield Table(caption, heading(outcome, DEFAULT_COLUMNS), rows, 1)
+    if outcome.knees:
+        lines = [line.split(": ", 1) for line in knee_lines(outcome)]
+        yield Table("Knees", ["policy", "knee"], lines, 2)
 
 
 def distinct(classes: Sequence[ClassSummary]) -> Sequence[ClassSummary]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from sage.benchmark.visualize.recorded import Recorded, RecordedRun
+from sage.benchmark.sweep.tables import policy_name
+from sage.benchmark.visualize.recorded import Recorded
 from sage.benchmark.visualize.tables import Table, tables_of
 
 
@@ -19,12 +20,7 @@ def as_csv(results: Sequence[Recorded]) -> str:
     Columns are named as in the JSON, a percentile as ``ttft_ms.p99`` and a kind of failure as
     ``failures.timeout``. A figure that a class lacks is left empty.
     """
-    rows = [
-        {**_key(result, run), **dict(_flat("", msgspec.to_builtins(summary)))}
-        for result in results
-        for run in result.runs
-        for summary in run.summary.classes
-    ]
+    rows = [row for result in results for row in (*_runs(result), *_points(result))]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     written = io.StringIO()
     writer = csv.DictWriter(written, columns, restval="", lineterminator="\n")
@@ -33,16 +29,35 @@ def as_csv(results: Sequence[Recorded]) -> str:
     return written.getvalue()
 
 
-def _key(result: Recorded, run: RecordedRun) -> dict[str, Any]:
-    return {
-        "file": result.name,
-        "policy": run.policy,
-        "seed": run.seed,
-        "round": run.round,
-        "rate": result.rate,
-        "valid": run.verdict.valid,
-        "complete": run.complete,
-    }
+def _runs(result: Recorded) -> Iterator[dict[str, Any]]:
+    for run in result.runs:
+        key = {
+            "file": result.name,
+            "policy": run.policy,
+            "seed": run.seed,
+            "round": run.round,
+            "rate": result.rate,
+            "valid": run.verdict.valid,
+            "complete": run.complete,
+        }
+        for summary in run.summary.classes:
+            yield {**key, **dict(_flat("", msgspec.to_builtins(summary)))}
+
+
+def _points(result: Recorded) -> Iterator[dict[str, Any]]:
+    outcome = result.sweep
+    if outcome is None:
+        return
+    for point in outcome.points:
+        key = {
+            "file": result.name,
+            "policy": policy_name(point.policy),
+            "seed": point.seed,
+            outcome.axis: point.value,
+            "valid": point.valid,
+        }
+        for name, figures in point.classes.items():
+            yield {**key, "class": name, **msgspec.to_builtins(figures)}
 
 
 def _flat(prefix: str, value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
