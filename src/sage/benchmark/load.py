@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from sage.benchmark.alarm import Alarm, make_alarm
 from sage.benchmark.connection import LoadConnection
 from sage.benchmark.exchange import Exchange, Failure
 from sage.benchmark.wire import RequestWriter
@@ -91,6 +92,7 @@ class Load:
         self._connections = 0
         self._stopped = False
         self._loop: asyncio.AbstractEventLoop
+        self._alarm: Alarm
         self._finished: asyncio.Event
         self._closed: asyncio.Event
 
@@ -108,6 +110,7 @@ class Load:
         self._loop = asyncio.get_running_loop()
         self._finished = asyncio.Event()
         self._closed = asyncio.Event()
+        self._alarm = make_alarm(self._loop, self._pump)
         self._source = deque(requests)
         self._users, self._think_s = users, think_s
         # What the load allocates has no cycles, and a collection would stand in its way.
@@ -151,6 +154,7 @@ class Load:
         self._finished.set()
 
     async def _close(self) -> None:
+        self._alarm.close()
         for timer in self._thinking:
             timer.cancel()
         for task in self._dialling:
@@ -175,9 +179,7 @@ class Load:
             due = self._began + source[0].at
             left = due - self.clock()
             if left > 0:
-                # The loop's timers round to whole milliseconds; a rest below half of one is
-                # passed in the loop, so that a request leaves neither early nor a whole tick late.
-                self._loop.call_later(left, self._pump)
+                self._alarm.set(left)
                 return
             request = source.popleft()
             if len(self._carrying) < self._slots:
