@@ -34,7 +34,7 @@ def exchange(
         traffic: what for.
     """
     request = PlannedRequest(index, at, traffic, prompt_tokens=10, tenant=tenant)
-    found = Exchange(request, intended=at, ready=at + slot, streamed=True)
+    found = Exchange(request, intended=at, ready=at + slot)
     found.sent = found.ready + lag
     found.status = 200
     found.instance = instance
