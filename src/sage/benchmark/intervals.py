@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import compress
@@ -18,8 +18,8 @@ from operator import mul
 from sage.benchmark.statistics import percentile
 
 _RESAMPLES = 1000
-_MOST_BLOCKS = 40
-_FEWEST_BLOCKS = 10
+_MOST = 40
+_FEWEST = 10
 _LOW, _HIGH = 0.025, 0.975
 
 
@@ -36,64 +36,80 @@ class Interval:
     high: float | None
 
 
-class Blocks:
-    """A run cut into stretches of equal length, and what resampling them gives.
+class Stretches:
+    """A run cut into 10 to 40 stretches of equal length.
 
     Args:
-        moments: when each request was due, in seconds; not empty.
+        moments: when each request was due, in seconds.
         least_s: a stretch is at least so long, so that requests of two stretches that do not
-            touch have nothing to do with each other; a few times a request's time is enough.
+            touch have little to do with each other; about a request's time.
         seed: of the resampling; the same one gives the same intervals.
     """
 
     def __init__(self, moments: Sequence[float], *, least_s: float, seed: int = 0) -> None:
-        first, last = min(moments), max(moments)
-        span = last - first
-        count = _MOST_BLOCKS
-        if least_s > 0:
-            count = min(count, int(span / least_s))
-        self.count = count if span > 0 and count >= _FEWEST_BLOCKS else 0
-        scale = self.count / span if self.count else 0.0
-        most = max(0, self.count - 1)
-        self._of = array("H", (min(most, int((at - first) * scale)) for at in moments))
+        self._first = min(moments, default=0.0)
+        span = max(moments, default=0.0) - self._first
+        count = min(_MOST, int(span / least_s)) if least_s > 0 else _MOST
+        self._count = count if span > 0 and count >= _FEWEST else 0
+        self._per_s = self._count / span if self._count else 0.0
         self._seed = seed
 
-    def share(self, good: Sequence[bool]) -> Interval | None:
-        """Return the interval of the share of requests that are good, one flag a request.
+    def of(self, moments: Iterable[float]) -> Resampling | None:
+        """Return what resampling says of the requests due then, all or some of the run's.
 
         None where the run is too short to be cut into ten stretches.
         """
-        if not self.count:
+        if not self._count:
             return None
-        return _middle([hit / of for hit, of in self._draws(good) if of])
+        most, first, per_s = self._count - 1, self._first, self._per_s
+        places = array("H", [min(most, int((at - first) * per_s)) for at in moments])
+        return Resampling(places, _resampled(self._count, self._seed))
+
+
+class Resampling:
+    """Intervals of figures of some requests.
+
+    Args:
+        places: the stretch of each request.
+        draws: how often each stretch is drawn, resampled run by resampled run.
+    """
+
+    def __init__(self, places: Sequence[int], draws: Sequence[Sequence[int]]) -> None:
+        self._places = places
+        self._draws = draws
+        self._sizes = self._drawn([True] * len(places))
+
+    def share(self, good: Sequence[bool]) -> Interval | None:
+        """Return the interval of the share that is good, one flag a request; None without any."""
+        return _middle(self._shares(good))
 
     def total(self, good: Sequence[bool], figure: float) -> Interval | None:
-        """Return the interval of a rate whose value over the whole run is ``figure``."""
+        """Return the interval of a rate of good ones that is ``figure`` over the whole run.
+
+        None without any good one.
+        """
         found = sum(good)
-        if not self.count or not found:
-            return None
-        return _middle([figure * hit / found for hit, _ in self._draws(good)])
+        return _middle([figure * hits / found for hits in self._drawn(good)]) if found else None
 
     def quantile(
-        self, samples: Sequence[float | None], ordered: Sequence[float], share: float
+        self, samples: Sequence[float], ordered: Sequence[float], share: float
     ) -> Interval | None:
-        """Return the interval of a percentile.
+        """Return the interval of a percentile; None without samples.
 
         It is read off the samples at the shares between which the true one lies (Woodruff 1952):
         how much the share below the percentile varies is what the stretches are resampled for.
 
         Args:
-            samples: one a request; None for one that has none.
-            ordered: those there are, in rising order.
+            samples: one a request.
+            ordered: the same in rising order.
             share: of the percentile, such as 0.99.
         """
-        if not self.count or not ordered:
+        if not samples:
             return None
         limit = percentile(ordered, share)
-        there = [sample is not None for sample in samples]
-        below = [sample is not None and sample <= limit for sample in samples]
-        all_below = sum(below) / len(ordered)
-        moved = sorted(hit / of - all_below for hit, of in self._draws(below, there) if of)
+        below = [sample <= limit for sample in samples]
+        found = sum(below) / len(below)
+        moved = sorted(drawn - found for drawn in self._shares(below))
         least = share - percentile(moved, _HIGH)
         most = share - percentile(moved, _LOW)
         return Interval(
@@ -101,25 +117,21 @@ class Blocks:
             percentile(ordered, most) if round(most, 9) <= 1.0 else None,
         )
 
-    def _draws(
-        self, good: Sequence[bool], there: Sequence[bool] | None = None
-    ) -> Iterator[tuple[int, int]]:
-        """Yield, for each resampled run, how many were good and how many there were."""
-        hits = self._counted(good)
-        sizes = self._counted(there if there is not None else [True] * len(good))
-        for weights in _resampled(self.count, self._seed):
-            yield sum(map(mul, weights, hits)), sum(map(mul, weights, sizes))
+    def _shares(self, good: Sequence[bool]) -> list[float]:
+        drawn = zip(self._drawn(good), self._sizes, strict=True)
+        return [hits / size for hits, size in drawn if size]
 
-    def _counted(self, flags: Sequence[bool]) -> list[int]:
-        counts = [0] * self.count
-        for block in compress(self._of, flags):
-            counts[block] += 1
-        return counts
+    def _drawn(self, flags: Sequence[bool]) -> list[int]:
+        """How many there are in each resampled run."""
+        counts = [0] * len(self._draws[0])
+        for place in compress(self._places, flags):
+            counts[place] += 1
+        return [sum(map(mul, weights, counts)) for weights in self._draws]
 
 
-@lru_cache(maxsize=_MOST_BLOCKS)
+@lru_cache(maxsize=_MOST)
 def _resampled(count: int, seed: int) -> list[list[int]]:
-    """How often each of so many stretches is drawn, resampling by resampling."""
+    """How often each of so many stretches is drawn, resampled run by resampled run."""
     rng = random.Random(seed)  # noqa: S311 - resampling, not secrets
     found = []
     for _ in range(_RESAMPLES):
@@ -131,7 +143,5 @@ def _resampled(count: int, seed: int) -> list[list[int]]:
 
 
 def _middle(figures: list[float]) -> Interval | None:
-    if not figures:
-        return None
     figures.sort()
-    return Interval(percentile(figures, _LOW), percentile(figures, _HIGH))
+    return Interval(percentile(figures, _LOW), percentile(figures, _HIGH)) if figures else None
