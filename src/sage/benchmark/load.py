@@ -37,6 +37,8 @@ class LoadResult:
         wall_s: how long it took.
         beats: how late a regular timer of the load fired each time.
         connections: how many were made.
+        sending_cpu_s: of that CPU time, what was used until the last request left.
+        sending_s: how long that took.
     """
 
     exchanges: list[Exchange]
@@ -46,6 +48,8 @@ class LoadResult:
     wall_s: float
     beats: list[float] = field(repr=False)
     connections: int = 0
+    sending_cpu_s: float = 0.0
+    sending_s: float = 0.0
 
 
 class Load:
@@ -90,6 +94,7 @@ class Load:
         self._thinking: set[asyncio.TimerHandle] = set()
         self._beats: list[float] = []
         self._connections = 0
+        self._sending = (0.0, 0.0)
         self._stopped = False
         self._loop: asyncio.AbstractEventLoop
         self._alarm: Alarm
@@ -117,7 +122,8 @@ class Load:
         gc.collect()
         collecting = gc.isenabled()
         gc.disable()
-        cpu, self._began = time.thread_time(), self.clock()
+        started, self._began = time.thread_time(), self.clock()
+        self._sending = (started, self._began)
         self._beat(self._began)
         if users:
             for _ in range(min(users, len(requests))):
@@ -128,7 +134,7 @@ class Load:
             if not self._is_over():
                 await self._finished.wait()
             wall = self.clock() - self._began
-            cpu = time.thread_time() - cpu
+            cpu = time.thread_time() - started
         finally:
             if collecting:
                 gc.enable()
@@ -142,6 +148,8 @@ class Load:
             wall,
             self._beats,
             self._connections,
+            self._sending[0] - started,
+            self._sending[1] - self._began,
         )
 
     def stop(self) -> None:
@@ -208,6 +216,8 @@ class Load:
         exchange = Exchange(request, intended=intended, ready=ready)
         data = self._writer.write(request)
         exchange.sent = now = self.clock()
+        if not (self._source or self._waiting):
+            self._sending = (time.thread_time(), now)
         self._issued.append(exchange)
         self._deadlines.append(exchange)
         idle = self._idle
