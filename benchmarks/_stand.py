@@ -116,7 +116,7 @@ def streaming_engine(events: int, interval_ms: float) -> Callable[[int, Path], l
     return command
 
 
-def _wait_until_answering(port: int, asked: Asked, process: Process) -> None:
+def wait_until_answering(port: int, asked: Asked, process: Process) -> None:
     """Ask until a chat answer has come.
 
     Raises:
@@ -155,7 +155,7 @@ def _start(stack: ExitStack, place: _peers.Place, name: str, core: int, asked: A
             environment=launch.environment,
         )
     )
-    _wait_until_answering(place.port, asked, process)
+    wait_until_answering(place.port, asked, process)
     return Gateway(name, place.port, process, launch.shown(place))
 
 
@@ -186,7 +186,7 @@ def standing(
         own.mkdir(parents=True)
         process = Process(engine(backend, own), core=cores.load, log=own / "log")
         stack.enter_context(process)
-        _wait_until_answering(backend, asked, process)
+        wait_until_answering(backend, asked, process)
         stand = Stand(backend, {}, {})
         for name in names:
             place = _peers.Place(free_port(), free_port(), backend, folder / name, asked.key)

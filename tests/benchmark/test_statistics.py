@@ -44,3 +44,16 @@ def test_one_pair_shows_nothing() -> None:
     """Its interval is everything."""
     found = paired_difference([1.0], [2.0])
     assert (found.low, found.high, found.real) == (-math.inf, math.inf, False)
+
+
+def test_rounding_is_no_difference() -> None:
+    """Two ways to add up the same figures agree to about sixteen digits."""
+    found = paired_difference([0.3, 0.6], [0.1 + 0.2, 0.6])
+    assert (found.mean, found.real, found.rounds_needed) == (0.0, False, None)
+
+
+def test_how_many_rounds_a_difference_needs() -> None:
+    """Differences 0, 10, 20 have deviation 10; 2.447 · 10/√7 is the first half width below 10."""
+    assert paired_difference([0, 0, 0], [0, 10, 20]).rounds_needed == 7
+    assert paired_difference([0, 0, 0], [10, 11, 12]).rounds_needed == 2
+    assert paired_difference([0, 0], [-1000, 1001]).rounds_needed is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ from sage.benchmark.classes import TrafficClass
 from sage.benchmark.config import HybridBenchmarkConfig, LLMBenchmarkConfig
 from sage.benchmark.lengths import parse_lengths
 from sage.benchmark.prompts import built_in_text, file_text
+from sage.benchmark.run import Bench
+from sage.benchmark.target import Found
 from sage.benchmark.wire import Models, RequestWriter
 from sage.benchmark.workload import PlannedRequest, plan_requests
 from sage.errors import ConfigError, UnknownKeyError
 from sage.inference.gateway.target import parse_target
 from sage.inference.scheduling.slo import SLO
+
+from .server import TinyServer
 
 
 def _sent(request: PlannedRequest, **options: Any) -> tuple[str, dict[str, Any]]:
@@ -106,6 +111,44 @@ def test_equal_blocks_are_equal_text() -> None:
     assert (len(one), len(two)) == (1100, 1300)
     assert one[:1024] == two[:1024]
     assert one[1024:1100] != two[1024:1100]
+
+
+def test_blocks_a_whole_text_apart_differ() -> None:
+    """Ids 100,000 apart begin at the same word of the text, yet no two have the same beginning."""
+    seen = set()
+    for block in (7, 100_007, 200_007, 300_007):
+        request = PlannedRequest(0, 0.0, TrafficClass.CHAT, 512, 1, blocks=(block,))
+        words = _sent(request)[1]["messages"][0]["content"].split()
+        assert len(words) == 512
+        seen.add((words[0], words[1]))
+    assert len(seen) == 4
+
+
+def test_another_round_and_another_run_have_other_prompts() -> None:
+    """A round's seed changes the words of a trace's blocks; a run's mark changes the first two."""
+    request = PlannedRequest(0, 0.0, TrafficClass.CHAT, 600, 1, blocks=(4, 5), start=8)
+
+    def words(**options: Any) -> list[str]:
+        found: list[str] = _sent(request, **options)[1]["messages"][0]["content"].split()
+        assert len(found) == 600
+        return found
+
+    assert words(seed=3) == words(seed=3)
+    assert sum(map(str.__eq__, words(seed=3), words(seed=4))) < 60
+    first, second = words(seed=3, mark=1), words(seed=3, mark=2)
+    assert first[:2] != second[:2]
+    assert first[512:] == second[512:]
+
+
+def test_a_run_has_nothing_of_the_one_before_in_an_engines_cache() -> None:
+    """Both policies of a round ask the same lengths in other words from the first one on."""
+    config = LLMBenchmarkConfig(requests=4, rate=500, warmup_requests=0, prompt_tokens="30")
+    config = replace(config, policies=("fifo", "priority"), rounds=1)
+    with TinyServer(policy="fifo") as server:
+        list(Bench(config, Found(server.url, Models("chat"))).compare())
+        prompts = [body["messages"][0]["content"].split() for body in server.bodies]
+    assert [len(words) for words in prompts] == [30] * 8
+    assert not {tuple(words[:2]) for words in prompts[:4]} & {tuple(w[:2]) for w in prompts[4:]}
 
 
 def test_a_prompt_longer_than_the_text_goes_round() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from sage.benchmark.classes import ALL
 from sage.benchmark.run import Run
 from sage.benchmark.statistics import Difference, Spread, paired_difference
-from sage.benchmark.summary import ClassSummary
+from sage.benchmark.summary import ClassSummary, Summary
 
 
 def _of_spread(name: str, share: str) -> Callable[[ClassSummary], float | None]:
@@ -55,7 +56,11 @@ class Row:
         policy: whose.
         mean: over the rounds.
         difference: to the first policy, round by round; None for the first itself.
-        verdict: ``better``, ``worse``, or ``no difference shown``; empty for the first.
+        verdict: ``better``, ``worse``, ``no difference shown``, or ``not concluded`` where the
+            client was the bottleneck; empty for the first policy.
+        cls: the class of the requests, or all of them.
+        more_rounds: how many more would show a difference as large as the one seen; 0 where it is
+            shown, None for the first policy and where nobody can say or would wait so long.
     """
 
     metric: str
@@ -63,6 +68,8 @@ class Row:
     mean: float
     difference: Difference | None
     verdict: str
+    cls: str = ALL
+    more_rounds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,7 @@ class Comparison:
     Attributes:
         rounds: how many complete ones there were.
         valid: whether the client kept up in every run; otherwise nothing is concluded.
-        rows: by figure, then by policy.
+        rows: of all requests and then class by class; within those by figure, then by policy.
     """
 
     rounds: int
@@ -82,29 +89,55 @@ class Comparison:
 
 def compare_runs(runs: Sequence[Run], policies: Sequence[str]) -> Comparison:
     """Compare the policies over the rounds in which each of them ran to its end."""
-    table: dict[int, dict[str, ClassSummary]] = {}
+    table: dict[int, dict[str, Summary]] = {}
     for run in runs:
         if run.complete and run.policy is not None:
-            table.setdefault(run.round, {})[run.policy] = run.summary.overall
+            table.setdefault(run.round, {})[run.policy] = run.summary
     rounds = [table[number] for number in sorted(table) if len(table[number]) == len(policies)]
     used = [run for run in runs if len(table.get(run.round, ())) == len(policies)]
+    valid = all(run.verdict.valid for run in used)
     rows = []
-    for metric in METRICS if rounds else ():
-        values = {name: [metric.value(one[name]) for one in rounds] for name in policies}
-        rows += _rows(metric, values)
-    return Comparison(len(rounds), all(run.verdict.valid for run in used), rows)
+    for name in _names(rounds):
+        of_class = [{who: _class(one[who], name) for who in policies} for one in rounds]
+        for metric in METRICS:
+            values = {who: [_value(metric, one[who]) for one in of_class] for who in policies}
+            rows += _rows(name, metric, values, valid=valid)
+    return Comparison(len(rounds), valid, rows)
 
 
-def _rows(metric: Metric, values: dict[str, list[float | None]]) -> list[Row]:
+def _names(rounds: Sequence[Mapping[str, Summary]]) -> list[str]:
+    """All requests first; the classes only where there are several."""
+    found = dict.fromkeys(
+        summary.name for one in rounds for whole in one.values() for summary in whole.classes
+    )
+    classes = [name for name in found if name != ALL]
+    return [ALL, *(classes if len(classes) > 1 else ())] if rounds else []
+
+
+def _class(summary: Summary, name: str) -> ClassSummary | None:
+    return next((one for one in summary.classes if one.name == name), None)
+
+
+def _value(metric: Metric, summary: ClassSummary | None) -> float | None:
+    return None if summary is None else metric.value(summary)
+
+
+def _rows(
+    cls: str, metric: Metric, values: dict[str, list[float | None]], *, valid: bool
+) -> list[Row]:
     known = {name: [v for v in column if v is not None] for name, column in values.items()}
     if any(len(known[name]) < len(values[name]) for name in values):
         return []
     first, *others = known
-    rows = [Row(metric.name, first, fmean(known[first]), None, "")]
+    rows = [Row(metric.name, first, fmean(known[first]), None, "", cls)]
     for name in others:
         difference = paired_difference(known[first], known[name])
-        verdict = "no difference shown"
-        if difference.real:
+        verdict, more = ("no difference shown" if valid else "not concluded"), None
+        if difference.real and valid:
             verdict = "better" if (difference.mean > 0) is metric.more_is_better else "worse"
-        rows.append(Row(metric.name, name, fmean(known[name]), difference, verdict))
+            more = 0
+        elif difference.rounds_needed is not None and valid:
+            more = max(1, difference.rounds_needed - len(known[first]))
+        mean = fmean(known[name])
+        rows.append(Row(metric.name, name, mean, difference, verdict, cls, more))
     return rows

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from sage.benchmark.alarm import Alarm, make_alarm
 from sage.benchmark.connection import LoadConnection
 from sage.benchmark.exchange import Exchange, Failure
 from sage.benchmark.wire import RequestWriter
@@ -36,6 +37,8 @@ class LoadResult:
         wall_s: how long it took.
         beats: how late a regular timer of the load fired each time.
         connections: how many were made.
+        sending_cpu_s: of that CPU time, what was used until the last request left.
+        sending_s: how long that took.
     """
 
     exchanges: list[Exchange]
@@ -45,6 +48,8 @@ class LoadResult:
     wall_s: float
     beats: list[float] = field(repr=False)
     connections: int = 0
+    sending_cpu_s: float = 0.0
+    sending_s: float = 0.0
 
 
 class Load:
@@ -89,8 +94,10 @@ class Load:
         self._thinking: set[asyncio.TimerHandle] = set()
         self._beats: list[float] = []
         self._connections = 0
+        self._sending = (0.0, 0.0)
         self._stopped = False
         self._loop: asyncio.AbstractEventLoop
+        self._alarm: Alarm
         self._finished: asyncio.Event
         self._closed: asyncio.Event
 
@@ -108,13 +115,15 @@ class Load:
         self._loop = asyncio.get_running_loop()
         self._finished = asyncio.Event()
         self._closed = asyncio.Event()
+        self._alarm = make_alarm(self._loop, self._pump)
         self._source = deque(requests)
         self._users, self._think_s = users, think_s
         # What the load allocates has no cycles, and a collection would stand in its way.
         gc.collect()
         collecting = gc.isenabled()
         gc.disable()
-        cpu, self._began = time.thread_time(), self.clock()
+        started, self._began = time.thread_time(), self.clock()
+        self._sending = (started, self._began)
         self._beat(self._began)
         if users:
             for _ in range(min(users, len(requests))):
@@ -125,7 +134,7 @@ class Load:
             if not self._is_over():
                 await self._finished.wait()
             wall = self.clock() - self._began
-            cpu = time.thread_time() - cpu
+            cpu = time.thread_time() - started
         finally:
             if collecting:
                 gc.enable()
@@ -139,6 +148,8 @@ class Load:
             wall,
             self._beats,
             self._connections,
+            self._sending[0] - started,
+            self._sending[1] - self._began,
         )
 
     def stop(self) -> None:
@@ -151,6 +162,7 @@ class Load:
         self._finished.set()
 
     async def _close(self) -> None:
+        self._alarm.close()
         for timer in self._thinking:
             timer.cancel()
         for task in self._dialling:
@@ -175,9 +187,7 @@ class Load:
             due = self._began + source[0].at
             left = due - self.clock()
             if left > 0:
-                # The loop's timers round to whole milliseconds; a rest below half of one is
-                # passed in the loop, so that a request leaves neither early nor a whole tick late.
-                self._loop.call_later(left, self._pump)
+                self._alarm.set(left)
                 return
             request = source.popleft()
             if len(self._carrying) < self._slots:
@@ -206,6 +216,8 @@ class Load:
         exchange = Exchange(request, intended=intended, ready=ready)
         data = self._writer.write(request)
         exchange.sent = now = self.clock()
+        if not (self._source or self._waiting):
+            self._sending = (time.thread_time(), now)
         self._issued.append(exchange)
         self._deadlines.append(exchange)
         idle = self._idle

@@ -40,6 +40,7 @@ he she it they we you who what which how why
 """
 
 _COMMON_WORDS = re.findall("[a-z]+", _COMMON)
+_LEAD = 2  # words that a stretch begins with when its place in the text is taken
 _BUILT_IN_WORDS = 100_000
 _BYTES_PER_TOKEN = 4.3  # English prose in the vocabularies of today's models
 _JSON_UNSAFE = re.compile(r'[^\x20-\x7e]|["\\]')
@@ -61,19 +62,34 @@ class PromptText:
         starts = [0, *accumulate(len(word) + 1 for word in words + words)]
         self._starts = starts
         self._words = len(words)
+        self._distinct = [word.encode() for word in dict.fromkeys(words)]
         per_word = sum(tokens) / len(tokens) if tokens else 1.0
         self._tokens_per_word = per_word
 
     def take(self, tokens: int, start: int) -> bytes:
-        """Return about ``tokens`` tokens of text beginning at word ``start`` (any whole number)."""
+        """Return about ``tokens`` tokens of text beginning at word ``start`` (any whole number).
+
+        Starts that are a whole text apart begin at the same word. Two words of their own, chosen
+        by how often the text was gone round, stand before what they share, so that no engine
+        finds one stretch's beginning cached from another.
+        """
         count = max(1, round(tokens / self._tokens_per_word))
-        begin = start % self._words
+        turn, begin = divmod(start, self._words)
         parts = []
+        if turn and count > _LEAD:
+            parts.append(self.pair(turn))
+            count -= _LEAD
         while count > self._words:
             parts.append(self._slice(begin, self._words))
             count -= self._words
         parts.append(self._slice(begin, count))
         return b" ".join(parts)
+
+    def pair(self, number: int) -> bytes:
+        """Return two words; neighbouring numbers give others, as many as there are pairs."""
+        distinct = self._distinct
+        more, first = divmod(number, len(distinct))
+        return b"%b %b" % (distinct[first], distinct[more % len(distinct)])
 
     def _slice(self, begin: int, count: int) -> bytes:
         return self._text[self._starts[begin] : self._starts[begin + count] - 1]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sage.benchmark.comparison import Comparison
+from sage.benchmark.comparison import Comparison, Row
 from sage.benchmark.config import BenchmarkConfig, mode_of
 from sage.benchmark.exchange import Exchange
 from sage.benchmark.machine import machine, versions
@@ -220,22 +220,19 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
         title=f"{comparison.rounds} paired rounds; differences to the first policy, 95% interval",
         title_justify="left",
     )
-    for name in ("figure", "policy", "mean", "difference", "interval", "verdict"):
-        table.add_column(
-            name, justify="left" if name in ("figure", "policy", "verdict") else "right"
-        )
-    last = ""
+    several = len({row.cls for row in comparison.rows}) > 1
+    names = ("figure", "policy", "mean", "difference", "interval", "verdict")
+    for name in (*(("class",) if several else ()), *names):
+        right = name in ("mean", "difference", "interval")
+        table.add_column(name, justify="right" if right else "left")
+    last = ("", "")
     for row in comparison.rows:
-        if last and row.metric != last:
+        group = (row.cls, row.metric)
+        if last[0] and group != last:
             table.add_section()
-        difference = row.difference
-        cells = ["", ""]
-        if difference is not None:
-            interval = f"{difference.low:+,.2f} … {difference.high:+,.2f}"
-            cells = [f"{difference.mean:+,.2f}", interval]
-        label = row.metric if row.metric != last else ""
-        table.add_row(label, row.policy, f"{row.mean:,.2f}", *cells, row.verdict)
-        last = row.metric
+        label = (row.cls if row.cls != last[0] else "", row.metric if group != last else "")
+        table.add_row(*label[0 if several else 1 :], *_comparison_cells(row))
+        last = group
     console.print(table)
     if comparison.rounds == 1:
         console.print("one round shows no difference; give --rounds 5 or more", style="yellow")
@@ -243,3 +240,14 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
         console.print(
             "INVALID: the client was the bottleneck in at least one run", style="bold red"
         )
+
+
+def _comparison_cells(row: Row) -> tuple[str, ...]:
+    difference, verdict = row.difference, row.verdict
+    cells = ["", ""]
+    if difference is not None:
+        interval = f"{difference.low:+,.2f} … {difference.high:+,.2f}"
+        cells = [f"{difference.mean:+,.2f}", interval]
+    if row.more_rounds:
+        verdict += f"; {row.more_rounds} more round{'s' * (row.more_rounds > 1)} might"
+    return (row.policy, f"{row.mean:,.2f}", *cells, verdict)

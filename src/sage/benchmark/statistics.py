@@ -15,6 +15,8 @@ _T = (
     *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
     *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
 )
+_MOST_ROUNDS = 1000
+_ROUNDING = 1e-9
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
@@ -92,11 +94,15 @@ class Difference:
         mean: of the differences.
         low: the interval's lower end; -inf with a single pair.
         high: its upper end; inf with a single pair.
+        rounds_needed: how many pairs that differ as these do would show a difference of this mean;
+            2 at least. None with a single pair, which does not say how much they differ, and where
+            over 1,000 would be needed.
     """
 
     mean: float
     low: float
     high: float
+    rounds_needed: int | None = None
 
     @property
     def real(self) -> bool:
@@ -105,11 +111,28 @@ class Difference:
 
 
 def paired_difference(before: Sequence[float], after: Sequence[float]) -> Difference:
-    """Return ``after`` - ``before``, pair by pair; both of the same length, at least 1."""
-    differences = [b - a for a, b in zip(before, after, strict=True)]
+    """Return ``after`` - ``before``, pair by pair; both of the same length, at least 1.
+
+    What differs by no more than sums do that are added up in another order does not differ.
+    """
+    differences = [
+        0.0 if math.isclose(a, b, rel_tol=_ROUNDING) else b - a
+        for a, b in zip(before, after, strict=True)
+    ]
     mean = fmean(differences)
     if len(differences) == 1:
         return Difference(mean, -math.inf, math.inf)
-    half = _T[min(len(differences) - 1, len(_T)) - 1] * stdev(differences)
-    half /= math.sqrt(len(differences))
-    return Difference(mean, mean - half, mean + half)
+    deviation = stdev(differences)
+    half = _half_width(deviation, len(differences))
+    return Difference(mean, mean - half, mean + half, _rounds_needed(mean, deviation))
+
+
+def _half_width(deviation: float, pairs: int) -> float:
+    return _T[min(pairs - 1, len(_T)) - 1] * deviation / math.sqrt(pairs)
+
+
+def _rounds_needed(mean: float, deviation: float) -> int | None:
+    """The width falls with each pair more, so the first number that shows it is looked for."""
+    numbers = range(2, _MOST_ROUNDS + 1)
+    found = bisect_left(numbers, True, key=lambda n: _half_width(deviation, n) < abs(mean))
+    return numbers[found] if found < len(numbers) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 
 import msgspec
@@ -14,6 +15,7 @@ from sage.inference.gateway.target import Target
 from sage.inference.scheduling.slo import SLO
 
 _SPREAD = 2_654_435_761  # sends neighbouring block ids to places far apart in the text
+_MARK_TOKENS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,9 @@ class RequestWriter:
         text: where prompts come from.
         ignore_eos: ask the engine not to end early.
         api_key: sent as a bearer token when there is one.
+        seed: of the run; a trace's blocks are other text with another seed.
+        mark: number of the run; each prompt and text begins with two words that it chooses, so
+            that an engine which served another run has none of them cached. None is no such words.
     """
 
     def __init__(
@@ -43,8 +48,12 @@ class RequestWriter:
         *,
         ignore_eos: bool = False,
         api_key: str | None = None,
+        seed: int = 0,
+        mark: int | None = None,
     ) -> None:
         self._text = text
+        self._salt = random.Random(f"{seed}/blocks").randrange(1 << 40)  # noqa: S311 - words
+        self._mark = b"" if mark is None else text.pair(mark) + b" "
         bearer = f"authorization: Bearer {api_key}\r\n" if api_key else ""
         head = "POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n{bearer}"
 
@@ -77,9 +86,9 @@ class RequestWriter:
             )
         else:
             head = self._embedding_head
-            take, tokens = self._text.take, request.prompt_tokens
+            tokens = request.prompt_tokens
             texts = [
-                b'"%b"' % take(tokens, request.start + number * tokens)
+                b'"%b"' % self._marked(tokens, request.start + number * tokens)
                 for number in range(request.batch)
             ]
             body = b"%b%b]%b}" % (self._embedding_open, b",".join(texts), _sender(request))
@@ -100,17 +109,24 @@ class RequestWriter:
 
     def _prompt(self, request: PlannedRequest) -> bytes:
         if not request.blocks:
-            return self._text.take(request.prompt_tokens, request.start)
-        parts = []
+            return self._marked(request.prompt_tokens, request.start)
+        parts: list[bytes] = []
         left = request.prompt_tokens
         for block in request.blocks:
             if left <= 0:
                 break
-            parts.append(self._text.take(min(left, BLOCK_TOKENS), block * _SPREAD))
+            taken = self._text.take if parts else self._marked
+            parts.append(taken(min(left, BLOCK_TOKENS), block * _SPREAD + self._salt))
             left -= BLOCK_TOKENS
         if left > 0:
             parts.append(self._text.take(left, request.start))
         return b" ".join(parts)
+
+    def _marked(self, tokens: int, start: int) -> bytes:
+        """Text that begins with the run's own words, where there is room for them."""
+        if not self._mark or tokens <= _MARK_TOKENS:
+            return self._text.take(tokens, start)
+        return self._mark + self._text.take(tokens - _MARK_TOKENS, start)
 
 
 def _sender(request: PlannedRequest) -> bytes:

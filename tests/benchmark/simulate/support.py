@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from sage.benchmark.simulate.engine_request import Emission, EngineModel, EngineRequest
 from sage.benchmark.simulate.llm_engine import LlmEngine
-from sage.benchmark.simulate.profile import Capacity, LlmProfile, StepTimes
+from sage.benchmark.simulate.profile import Capacity, LlmProfile
+from sage.benchmark.simulate.step_times import StepTimes
 from sage.inference.scheduling.instance import InstanceSpec
 from sage.inference.scheduling.request import Kind
 

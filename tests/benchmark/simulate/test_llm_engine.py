@@ -150,9 +150,8 @@ class _StepByStep(LlmEngine):
     __slots__ = ()
 
     def _plan_run(self, begin: float, now: float) -> None:
-        batch = self._batch
-        b0, b1, b2, *_ = self._t
-        plan = StepPlan(begin, 1, b0 + b1 * batch + b2 * self._context, 0.0)
+        decoding = self._decoding
+        plan = StepPlan(begin, 1, self._clock.decode(decoding.size, decoding.context), 0.0)
         self._plan = plan
         self.wake = plan.wake(ahead=self._async)
 

@@ -84,17 +84,27 @@ class SimulationConfig:
             ConfigError: a profile cannot be read, or is of the other kind.
         """
         engines: dict[str, EngineModel] = {}
-        if self.profile is not None:
-            llm = self._llm_profile(self.profile)
+        llm, embedding = self.profiles()
+        if llm is not None:
             for number in range(self.engines):
                 spec = self._spec(f"llm-{number}", llm)
                 engines[spec.id] = LlmEngine(llm, spec, lag=self.lag, hash_tokens=self.hash_tokens)
-        if self.embedding_profile is not None:
-            embedding = self._embedding_profile(self.embedding_profile)
+        if embedding is not None:
             for number in range(self.embedding_engines):
                 spec = InstanceSpec(f"embedding-{number}", Kind.EMBEDDING, (EMBEDDING_MODEL,))
                 engines[spec.id] = EmbeddingEngine(embedding, spec, lag=self.lag)
         return engines
+
+    def profiles(self) -> tuple[LlmProfile | None, EmbeddingProfile | None]:
+        """Return the engines' profiles as simulated; None for a kind that there is none of.
+
+        Raises:
+            ConfigError: a profile cannot be read, or is of the other kind.
+        """
+        llm = None if self.profile is None else self._llm_profile(self.profile)
+        if self.embedding_profile is None:
+            return llm, None
+        return llm, self._embedding_profile(self.embedding_profile)
 
     def _spec(self, name: str, profile: LlmProfile) -> InstanceSpec:
         """Return what a gateway would be told of such an engine."""

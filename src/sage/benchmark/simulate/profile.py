@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from importlib import resources
@@ -11,66 +10,11 @@ from typing import Any
 
 import msgspec
 
+from sage.benchmark.simulate.step_times import StepTimes, check_numbers
 from sage.errors import ConfigError, UnknownKeyError
 
 _PACKAGE = "sage.benchmark"
 _FOLDER = "profiles"
-
-
-def _check(config: object, positive: tuple[str, ...], where: str) -> None:
-    """Refuse numbers that are not finite, below zero, or zero where they must be positive."""
-    for item in fields(config):  # type: ignore[arg-type] # every caller is a dataclass
-        value = getattr(config, item.name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            continue
-        if not math.isfinite(value) or value < 0 or (value == 0 and item.name in positive):
-            least = "above 0" if item.name in positive else "at least 0"
-            raise ConfigError(f"{where}: {item.name} is {value}; it must be {least}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepTimes:
-    """How long one step of a batching engine takes, in milliseconds.
-
-    ::
-
-        all decode:    b0 + b1 · requests + b2 · their context tokens
-        with prefill:  p0 + c1 · new tokens + c2 · pairs + b1 · requests + b2 · their context tokens
-
-    ``pairs`` are the (new token, earlier token) pairs that attention computes: for each chunk,
-    new · before + new² / 2. A step with prefill takes at least b0 + 2, and at least ``floor``
-    where it carries more than ``graph_tokens`` tokens, beyond which the engine launches its
-    kernels one by one.
-
-    Attributes:
-        b0: of any decode step.
-        b1: for each request that decodes.
-        b2: for each token of their context.
-        p0: of any step with prefill.
-        c1: for each prompt token.
-        c2: for each pair.
-        h_in: from a request's arrival at the engine until its scheduler sees it.
-        h_out: from a step's end until its tokens leave the engine.
-        h_each: between two requests that reach the engine's scheduler, which its front end hands
-            on one by one: of those that arrive together the first begins a step by itself.
-        floor: least time of a step beyond ``graph_tokens``.
-        graph_tokens: most tokens of a step whose launches are recorded (CUDA graphs).
-    """
-
-    b0: float
-    b1: float
-    b2: float
-    p0: float
-    c1: float
-    c2: float = 0.0
-    h_in: float = 0.0
-    h_out: float = 0.0
-    h_each: float = 0.1
-    floor: float = 0.0
-    graph_tokens: int = 512
-
-    def __post_init__(self) -> None:
-        _check(self, ("b0", "c1"), "params_ms")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +36,7 @@ class Capacity:
     max_model_len: int = 32768
 
     def __post_init__(self) -> None:
-        _check(self, tuple(item.name for item in fields(self)), "f_capacity")
+        check_numbers(self, tuple(item.name for item in fields(self)), "f_capacity")
         if self.max_num_batched_tokens <= self.max_num_seqs:
             raise ConfigError(
                 f"f_capacity: max_num_batched_tokens is {self.max_num_batched_tokens}; it must be "
@@ -151,7 +95,7 @@ class EmbeddingProfile:
     by_length: bool = True
 
     def __post_init__(self) -> None:
-        _check(self, ("token_ms", "max_tokens", "max_texts", "workers"), "call_model")
+        check_numbers(self, ("token_ms", "max_tokens", "max_texts", "workers"), "call_model")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,73 @@
+"""What each request holds of an engine's KV cache."""
+
+from __future__ import annotations
+
+from sage.benchmark.simulate.engine_request import EngineRequest
+from sage.benchmark.simulate.kv_cache import KvCache
+from sage.benchmark.simulate.profile import Capacity
+
+
+class KvSpace:
+    """Gives requests blocks for their prompts, and takes all they held back.
+
+    Args:
+        capacity: of the engine.
+        hash_tokens: prompt tokens that one of a request's hashes stands for.
+        caching: whether prompt beginnings are kept.
+
+    Attributes:
+        cache: the blocks.
+    """
+
+    __slots__ = ("_block_size", "_caching", "_hash_blocks", "_hash_tokens", "cache")
+
+    def __init__(self, capacity: Capacity, hash_tokens: int, *, caching: bool) -> None:
+        self._block_size = capacity.block_size
+        self._hash_tokens = hash_tokens
+        self._hash_blocks = max(1, hash_tokens // capacity.block_size)
+        self._caching = caching
+        self.cache = KvCache(capacity.num_gpu_blocks, self._hash_blocks)
+
+    def limit_hashes(self, request: EngineRequest) -> None:
+        """Leave a request the hashes of blocks that may come from the cache.
+
+        A prompt's last token is always computed, so its block is never taken from there.
+        """
+        whole = (request.prompt - 1) // self._hash_tokens if self._caching else 0
+        request.hashes = request.hashes[:whole]
+
+    def claim(self, request: EngineRequest, spare: int) -> int | None:
+        """Give a request blocks for its prompt, and take what is cached of it for computed.
+
+        Returns:
+            The blocks of ``spare`` that this takes; None, and nothing is done, if it has too few.
+        """
+        cache, hashes = self.cache, request.hashes
+        blocks = -(-request.context // self._block_size)
+        if not hashes:
+            if blocks > spare:
+                return None
+            cache.take(blocks)
+            request.blocks = blocks
+            return blocks
+        hit = cache.cached(hashes)
+        blocks -= hit * self._hash_blocks
+        room = blocks + cache.idle(hashes[:hit])
+        if room > spare:
+            return None
+        cache.hold(hashes[:hit])
+        cache.take(blocks)
+        kept = cache.keep(hashes[hit:])
+        request.held = hit + kept
+        request.blocks = blocks - kept * self._hash_blocks
+        request.left = request.context - hit * self._hash_tokens
+        return room
+
+    def grown(self, request: EngineRequest, blocks: int) -> None:
+        """Note that a request's tokens now fill so many blocks, shared ones included."""
+        request.blocks = blocks - request.held * self._hash_blocks
+
+    def release(self, request: EngineRequest) -> None:
+        """Free what a request holds."""
+        self.cache.give(request.blocks, request.hashes[: request.held])
+        request.blocks = request.held = 0
