@@ -116,7 +116,7 @@ def _charts() -> list[Chart]:
     (curves,) = curves_of([result, _result(20.0)])
     assert result.comparison is not None
     charts = [
-        differences("d", result.comparison),
+        differences("d", result.comparison, "all"),
         latency_cdf("c", result.runs, "bulk", {}),
         timeline("t", result.runs),
         attainment_by_load("a", curves),
@@ -166,6 +166,19 @@ def test_nothing_is_drawn_of_nothing() -> None:
     bare = read_results(compared(raw=False), "c.json")
     assert timeline("t", bare.runs) is None
     assert latency_cdf("c", bare.runs, "bulk", {}) is None
+
+
+def test_differences_are_of_one_class() -> None:
+    """Its name stands above; of a class that is not there, there is nothing."""
+    comparison = _result().comparison
+    assert comparison is not None
+    chart = differences("d", comparison, "bulk")
+    assert chart is not None
+    assert chart.title == "Differences to fifo, bulk requests, 2 paired rounds"
+    shown = [row for row in comparison.rows if row.cls == "bulk" and row.verdict == "better"]
+    for row in shown:
+        assert f"{row.policy}, {row.metric.split(',')[0]}: " in chart.description
+    assert differences("d", comparison, "nobody") is None
 
 
 def test_titles_are_escaped() -> None:

@@ -64,8 +64,8 @@ def test_the_page_is_whole_and_stands_alone() -> None:
     outline = _Outline(_page())
     assert outline.open == []
     assert len(outline.ids) == len(set(outline.ids))
-    assert outline.tags.count("svg") == 2 + 2 * 4
-    assert outline.tags.count("figure") == outline.tags.count("figcaption") == 10
+    assert outline.tags.count("svg") == 2 + 2 * 6
+    assert outline.tags.count("figure") == outline.tags.count("figcaption") == 14
     assert all(address.startswith("#") or address == "data:," for address in outline.addresses)
     assert "script" not in outline.tags
     assert "url(" not in _page().replace("url(#", "")

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sage.benchmark.comparison import Comparison
+from sage.benchmark.classes import ALL
+from sage.benchmark.comparison import Comparison, Row
 from sage.benchmark.visualize.figure import BAD, GOOD, INK, MUTED, Chart, draw
 
 if TYPE_CHECKING:
@@ -28,16 +29,23 @@ class _Line:
     verdict: str
 
 
-def differences(name: str, comparison: Comparison) -> Chart | None:
+def differences(name: str, comparison: Comparison, cls: str) -> Chart | None:
     """Draw each figure's difference to the first policy in percent of it, with its 95% interval.
 
+    Args:
+        name: of the chart.
+        comparison: whose differences.
+        cls: the class of the requests, or all of them.
+
     Returns:
-        None when no figure can be given so.
+        None when no figure of the class can be given so.
     """
-    lines = _lines(comparison)
+    rows = [row for row in comparison.rows if row.cls == cls]
+    lines = _lines(rows)
     if not lines:
         return None
-    baseline = next(row.policy for row in comparison.rows if row.difference is None)
+    baseline = next(row.policy for row in rows if row.difference is None)
+    which = "all requests" if cls == ALL else f"{cls} requests"
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
@@ -46,15 +54,15 @@ def differences(name: str, comparison: Comparison) -> Chart | None:
 
     return draw(
         name,
-        f"Differences to {baseline}, {comparison.rounds} paired rounds",
+        f"Differences to {baseline}, {which}, {comparison.rounds} paired rounds",
         _description(lines, baseline, comparison.rounds),
         (8.6, 1.1 + 0.27 * len(lines)),
         paint,
     )
 
 
-def _lines(comparison: Comparison) -> list[_Line]:
-    bases = {row.metric: row.mean for row in comparison.rows if row.difference is None}
+def _lines(rows: Sequence[Row]) -> list[_Line]:
+    bases = {row.metric: row.mean for row in rows if row.difference is None}
     return [
         _Line(
             row.metric.split(",")[0],
@@ -64,7 +72,7 @@ def _lines(comparison: Comparison) -> list[_Line]:
             row.difference.high / base * 100,
             row.verdict,
         )
-        for row in comparison.rows
+        for row in rows
         if row.difference is not None and (base := bases.get(row.metric, 0.0)) > 0
     ]
 
@@ -103,7 +111,7 @@ def _description(lines: Sequence[_Line], baseline: str, rounds: int) -> str:
     parts = [
         f"Mean difference of each figure to that of {baseline}, in percent of it, over {rounds} "
         "rounds with the same requests; the bar is the 95% interval. A dot is better, a cross "
-        "worse, a bare tick no difference shown."
+        "worse, a bare tick neither."
     ]
     if rounds == 1:
         parts.append("One round has no interval, so no difference is shown.")

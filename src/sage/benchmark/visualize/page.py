@@ -101,7 +101,11 @@ def _file(number: int, result: Recorded) -> Iterator[str]:
 def _charts(prefix: str, result: Recorded) -> Iterator[Chart]:
     charts: list[Chart | None] = []
     if result.comparison is not None:
-        charts.append(differences(f"{prefix}-differences", result.comparison))
+        compared = dict.fromkeys(row.cls for row in result.comparison.rows)
+        charts += [
+            differences(f"{prefix}-differences{index}", result.comparison, cls)
+            for index, cls in enumerate(compared)
+        ]
     names = dict.fromkeys(
         item.name for run in result.runs for item in run.summary.classes if item.name != ALL
     )
@@ -116,7 +120,7 @@ def _charts(prefix: str, result: Recorded) -> Iterator[Chart]:
 def _figure(chart: Chart) -> str:
     return (
         f"<figure>\n<h3>{html.escape(chart.title)}</h3>\n"
-        f'<div class="scroll">{chart.svg}</div>\n'
+        f'<div class="scroll" tabindex="0">{chart.svg}</div>\n'
         f"<figcaption>{html.escape(chart.description)}</figcaption>\n</figure>"
     )
 

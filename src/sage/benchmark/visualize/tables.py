@@ -130,12 +130,16 @@ def _comparison(comparison: Comparison) -> Table:
             ends = (row.difference.low, row.difference.high)
             known = all(math.isfinite(end) for end in ends)
             interval = "{:+,.2f} … {:+,.2f}".format(*ends) if known else "not known"
-        rows.append([row.metric, row.policy, row.verdict, f"{row.mean:,.2f}", difference, interval])
+        verdict = row.verdict
+        if row.more_rounds:
+            verdict += f"; {row.more_rounds} more round{'s' * (row.more_rounds > 1)} might"
+        words = [row.cls, row.metric, row.policy, verdict]
+        rows.append([*words, f"{row.mean:,.2f}", difference, interval])
     return Table(
         f"{comparison.rounds} paired rounds; differences to the first policy, 95% interval",
-        ["figure", "policy", "verdict", "mean", "difference", "interval"],
+        ["class", "figure", "policy", "verdict", "mean", "difference", "interval"],
         rows,
-        3,
+        4,
     )
 
 
