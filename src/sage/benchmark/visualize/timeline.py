@@ -131,5 +131,5 @@ def _description(runs: Sequence[RecordedRun]) -> str:
         out = max(counts(flight, sorted(start for start, _ in flight)), default=0)
         parts.append(f"{run.policy}, seed {run.seed}: at most {out} in flight, {queue} in queue.")
     if len(runs) > _LABELLED:
-        parts.append(f"The other {len(runs) - _LABELLED} runs are in the table.")
+        parts.append(f"The other {len(runs) - _LABELLED} runs are drawn, not described.")
     return " ".join(parts)
