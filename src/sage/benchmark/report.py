@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -19,6 +19,7 @@ from sage.benchmark.target import Found
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 FORMAT = 1
 """Of the JSON document; one more when older files can no longer be read as the new ones are."""
@@ -30,7 +31,14 @@ _LATENCIES = (
     ("E2E", "e2e_ms"),
     ("delay", "delay_ms"),
 )
-_SHARES = ("mean", "p50", "p90", "p95", "p99")
+_SHARES = {
+    "mean": "mean",
+    "P50": "p50",
+    "P90": "p90",
+    "P95": "p95",
+    "P99": "p99",
+    "P99.9": "p999",
+}
 _RAW_COLUMNS = (
     "index",
     "class",
@@ -136,21 +144,40 @@ def _raw(exchange: Exchange, began: float) -> tuple[Any, ...]:
     )
 
 
-def show_run(run: Run, console: Console) -> None:
-    """Draw one run: latencies by class, then what became of the requests, then the verdict."""
+def terminal_table(title: str | None, columns: Sequence[str], *, words: int) -> Table:
+    """Return an empty table that fits narrow terminals, and never shortens what stands in it.
+
+    Args:
+        title: above it.
+        columns: their names.
+        words: how many columns from the left hold words; the others hold numbers.
+    """
+    from rich import box
     from rich.table import Table
 
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+        collapse_padding=True,
+    )
+    for number, name in enumerate(columns):
+        justify: Literal["left", "right"] = "left" if number < words else "right"
+        table.add_column(name, justify=justify, overflow="fold")
+    return table
+
+
+def show_run(run: Run, console: Console) -> None:
+    """Draw one run: latencies by class, then what became of the requests, then the verdict."""
     title = f"policy {run.policy}" if run.policy else "the server's own policy"
-    table = Table(title=f"{title}, seed {run.seed}", title_justify="left")
-    table.add_column("class")
-    table.add_column("ms")
-    for share in _SHARES:
-        table.add_column(share.upper() if share != "mean" else share, justify="right")
+    table = terminal_table(f"{title}, seed {run.seed}", ("class", "ms", *_SHARES), words=2)
     for summary in _distinct(run.summary.classes):
         for label, attribute in _LATENCIES:
             spread: Spread | None = getattr(summary, attribute)
             if spread is not None:
-                cells = [f"{getattr(spread, share):,.1f}" for share in _SHARES]
+                cells = [f"{getattr(spread, share):,.1f}" for share in _SHARES.values()]
                 table.add_row(summary.name, label, *cells)
         table.add_section()
     console.print(table)
@@ -181,13 +208,9 @@ def show_verdict(run: Run, console: Console) -> None:
     )
 
 
-def _outcomes(run: Run) -> Any:
-    from rich.table import Table
-
-    table = Table()
-    names = ("issued", "answered", "failed", "in SLO", "share")
-    for name in ("class", *names, "req/s", "good/s", "tok/s"):
-        table.add_column(name, justify="left" if name == "class" else "right")
+def _outcomes(run: Run) -> Table:
+    names = ("class", "issued", "answered", "failed", "in SLO", "share", "req/s", "good/s", "tok/s")
+    table = terminal_table(None, names, words=1)
     for summary in _distinct(run.summary.classes):
         kinds = ", ".join(f"{count} {kind}" for kind, count in summary.failures.items())
         table.add_row(
@@ -211,20 +234,16 @@ def _distinct(classes: Sequence[ClassSummary]) -> Sequence[ClassSummary]:
 
 def show_comparison(comparison: Comparison, console: Console) -> None:
     """Draw each figure of each policy with its difference to the first policy."""
-    from rich.table import Table
-
     if not comparison.rows:
         console.print("no round was complete, so there is nothing to compare", style="bold red")
         return
-    table = Table(
-        title=f"{comparison.rounds} paired rounds; differences to the first policy, 95% interval",
-        title_justify="left",
-    )
     several = len({row.cls for row in comparison.rows}) > 1
-    names = ("figure", "policy", "mean", "difference", "interval", "verdict")
-    for name in (*(("class",) if several else ()), *names):
-        right = name in ("mean", "difference", "interval")
-        table.add_column(name, justify="right" if right else "left")
+    words = (*(("class",) if several else ()), "figure", "policy", "verdict")
+    table = terminal_table(
+        f"{comparison.rounds} paired rounds; differences to the first policy, 95% interval",
+        (*words, "mean", "difference", "interval"),
+        words=len(words),
+    )
     last = ("", "")
     for row in comparison.rows:
         group = (row.cls, row.metric)
@@ -250,4 +269,4 @@ def _comparison_cells(row: Row) -> tuple[str, ...]:
         cells = [f"{difference.mean:+,.2f}", interval]
     if row.more_rounds:
         verdict += f"; {row.more_rounds} more round{'s' * (row.more_rounds > 1)} might"
-    return (row.policy, f"{row.mean:,.2f}", *cells, verdict)
+    return (row.policy, verdict, f"{row.mean:,.2f}", *cells)

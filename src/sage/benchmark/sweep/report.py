@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sage.benchmark.config import BenchmarkConfig
-from sage.benchmark.report import Origin, document, encode
+from sage.benchmark.report import Origin, document, encode, terminal_table
 from sage.benchmark.sweep.outcome import Outcome
 from sage.benchmark.sweep.tables import (
     DEFAULT_COLUMNS,
@@ -38,17 +38,11 @@ def show_outcome(
     outcome: Outcome, console: Console, columns: Sequence[str] = DEFAULT_COLUMNS
 ) -> None:
     """Draw each level of load, then say where each policy's knee is."""
-    from rich.table import Table
-
     if not outcome.points:
         console.print("no run was complete, so there is nothing to show", style="bold red")
         return
-    table = Table(
-        title="means over the seeds; latencies in ms",
-        title_justify="left",
-    )
-    for name in heading(outcome, columns):
-        table.add_column(name, justify="left" if name in ("policy", "class") else "right")
+    names = heading(outcome, columns)
+    table = terminal_table("means over the seeds; latencies in ms", names, words=1)
     last = None
     for row in level_rows(outcome, columns, spans=False):
         if last is not None and row[0] != last:
