@@ -134,16 +134,21 @@ def test_a_comparison_shows_what_is_real(
         server.handler = slower
         arguments = ("--requests", "30", "--rounds", "4", "--output", str(output), "--no-raw")
         line = ("compare", "--policies", "fifo,priority", "--url", server.url)
-        assert bench(*line, *arguments, *_QUICK) in _MEASURED
-    assert "worse" in capsys.readouterr().out
+        kept_up = bench(*line, *arguments, *_QUICK) == 0
+    # On a machine too busy for the client itself nothing is concluded.
+    assert ("worse" in capsys.readouterr().out) is kept_up
     result = json.loads(output.read_text())
     assert [run["seed"] for run in result["runs"]] == [0, 0, 1, 1, 2, 2, 3, 3]
     assert "requests" not in result["runs"][0]
     rows = {(row["metric"], row["policy"]): row for row in result["comparison"]["rows"]}
     row = rows["E2E P50, ms", "priority"]
-    assert row["verdict"] == "worse"
+    assert row["verdict"] == ("worse" if kept_up else "not concluded")
+    assert row["difference"]["low"] > 0
     assert row["difference"]["mean"] == pytest.approx(60, abs=10)
-    assert rows["SLO attainment, %", "priority"]["verdict"] == "no difference shown"
+    assert rows["SLO attainment, %", "priority"]["verdict"] in (
+        "no difference shown",
+        "not concluded",
+    )
 
 
 def test_ctrl_c_writes_what_was_measured(bench: Any, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -11,6 +13,8 @@ import httptools
 from sage.benchmark.exchange import Exchange, Failure
 
 _INSTANCE_HEADER = b"x-sage-instance"
+_QUEUE_HEADER = b"x-sage-queue-ms"
+_LENGTHS = (len(_INSTANCE_HEADER), len(_QUEUE_HEADER))
 
 
 class Pool(Protocol):
@@ -108,10 +112,18 @@ class LoadConnection(asyncio.Protocol):
     # httptools
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Note which instance answers."""
-        if len(name) == len(_INSTANCE_HEADER) and name.lower() == _INSTANCE_HEADER:
-            assert self._exchange is not None
+        """Note which instance answers, and how long the request waited in the gateway's queue."""
+        if len(name) not in _LENGTHS:
+            return
+        name = name.lower()
+        assert self._exchange is not None
+        if name == _INSTANCE_HEADER:
             self._exchange.instance = value.decode("latin-1")
+        elif name == _QUEUE_HEADER:
+            # Another server's header of that name may hold anything.
+            with contextlib.suppress(ValueError):
+                waited = float(value)
+                self._exchange.queue_ms = waited if 0 <= waited < math.inf else None
 
     def on_headers_complete(self) -> None:
         """Note the status; an informational one is overwritten by the final one."""

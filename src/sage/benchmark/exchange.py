@@ -91,6 +91,7 @@ class Exchange:
         output_tokens: as the server counted them; else the events with tokens.
         prompt_tokens: as the server counted them; 0 when it did not say.
         instance: which instance answered, when the gateway names it.
+        queue_ms: milliseconds in the gateway's queue, when it says; None when it does not.
         interrupted: the run was broken off before its end, so it is no result.
     """
 
@@ -108,6 +109,7 @@ class Exchange:
         "interrupted",
         "output_tokens",
         "prompt_tokens",
+        "queue_ms",
         "ready",
         "request",
         "sent",
@@ -131,6 +133,7 @@ class Exchange:
         self.output_tokens = 0
         self.prompt_tokens = 0
         self.instance = ""
+        self.queue_ms: float | None = None
         self.interrupted = False
         self._body: list[bytes] = []
         self._size = 0

@@ -156,7 +156,8 @@ class Bench:
         config = replace(self._config, seed=seed)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             result = runner.run(self._load(config))
-        return Run(policy, seed, number, summarise(result, config), judge(result), result)
+        summary = summarise(result, config, self._found.models)
+        return Run(policy, seed, number, summary, judge(result), result)
 
     async def _load(self, config: BenchmarkConfig) -> LoadResult:
         requests = plan_requests(config)

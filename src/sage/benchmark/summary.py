@@ -1,17 +1,33 @@
-"""What a run's exchanges amount to, by class and together."""
+"""What a run's exchanges amount to: by class and together, by model, instance and tenant."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
-from sage.benchmark.classes import ALL
+from sage.benchmark.class_summary import ClassSummary, class_summary
+from sage.benchmark.classes import ALL, TrafficClass
 from sage.benchmark.config import BenchmarkConfig
 from sage.benchmark.exchange import Exchange
-from sage.benchmark.gaps import gap_spread
+from sage.benchmark.fairness import Fairness, jain
+from sage.benchmark.intervals import Stretches
+from sage.benchmark.latency import e2e_ms, meets, tpot_ms, ttft_ms
 from sage.benchmark.load import LoadResult
-from sage.benchmark.statistics import Spread, spread
+from sage.benchmark.wire import Models
+
+__all__ = [
+    "ClassSummary",
+    "Counts",
+    "Summary",
+    "e2e_ms",
+    "meets",
+    "summarise",
+    "tpot_ms",
+    "ttft_ms",
+]
+
+NO_INSTANCE = "none"
+"""What stands for the instance of requests that none answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,55 +56,27 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class ClassSummary:
-    """The figures of one class, or of all.
-
-    Latencies are milliseconds over the answered requests, from when each should have left.
+class Summary:
+    """All figures of a run.
 
     Attributes:
-        name: the class.
-        issued: requests judged.
-        answered: those with a good answer.
-        failures: the others, by kind.
-        slo_met: answered within every limit.
-        attainment: slo_met / issued: a failure is a miss.
-        requests_per_s: answered, over the time from the first to leave to the last to end.
-        goodput: slo_met over the same time.
-        output_tokens_per_s: tokens generated over the same time.
-        prompt_tokens: mean that the server counted; 0 when it did not say.
-        output_tokens: mean of the answered.
-        ttft_ms: to the first token.
-        tpot_ms: a request's mean time for each token after the first.
-        itl_ms: gaps between events with tokens, of all requests together.
-        e2e_ms: to the answer's end.
-        delay_ms: from when a request should have left until it left.
+        counts: where its requests went.
+        duration_s: seconds from when the first should have left until the last ended.
+        classes: by class; the last is all of them together.
+        models: by the model asked; empty where nobody said which.
+        instances: by the instance that answered, where the gateway names it; ``none`` is for the
+            requests that no instance answered. Empty where none is named.
+        tenants: by whose requests they were; empty with fewer than two.
+        fairness: over the tenants; None with fewer than two.
     """
-
-    name: str
-    issued: int
-    answered: int
-    failures: dict[str, int]
-    slo_met: int
-    attainment: float
-    requests_per_s: float
-    goodput: float
-    output_tokens_per_s: float
-    prompt_tokens: float
-    output_tokens: float
-    ttft_ms: Spread | None
-    tpot_ms: Spread | None
-    itl_ms: Spread | None
-    e2e_ms: Spread | None
-    delay_ms: Spread | None
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """All figures of a run; the last of ``classes`` is all of them together."""
 
     counts: Counts
     duration_s: float
     classes: list[ClassSummary]
+    models: list[ClassSummary] = field(default_factory=list)
+    instances: list[ClassSummary] = field(default_factory=list)
+    tenants: list[ClassSummary] = field(default_factory=list)
+    fairness: Fairness | None = None
 
     @property
     def overall(self) -> ClassSummary:
@@ -96,58 +84,28 @@ class Summary:
         return self.classes[-1]
 
 
-def ttft_ms(exchange: Exchange) -> float:
-    """Milliseconds to the first token; the whole answer's when it came in one piece."""
-    return (exchange.token_times[0] - exchange.intended) * 1000
+def summarise(
+    result: LoadResult,
+    config: BenchmarkConfig,
+    models: Models | None = None,
+    *,
+    details: bool = True,
+) -> Summary:
+    """Return the figures of a load.
 
-
-def e2e_ms(exchange: Exchange) -> float:
-    """Milliseconds to the answer's end."""
-    return (exchange.ended - exchange.intended) * 1000
-
-
-def tpot_ms(exchange: Exchange) -> float | None:
-    """Mean milliseconds for each token after the first; None without a second token in time."""
-    times = exchange.token_times
-    if len(times) < 2 or exchange.output_tokens < 2:
-        return None
-    return (times[-1] - times[0]) * 1000 / (exchange.output_tokens - 1)
-
-
-def meets(exchange: Exchange) -> bool:
-    """Whether the answer is good and within every limit of its request's SLO."""
-    if exchange.failure is not None:
-        return False
-    slo = exchange.request.slo
-    if slo is None:
-        return True
-    first = ttft_ms(exchange) if exchange.token_times else None
-    return (
-        _within(first, slo.ttft_s)
-        and _within(tpot_ms(exchange), slo.tpot_s)
-        and _within(e2e_ms(exchange), slo.deadline_s)
-    )
-
-
-def _within(milliseconds: float | None, limit_s: float | None) -> bool:
-    return milliseconds is None or limit_s is None or milliseconds <= limit_s * 1000
-
-
-def summarise(result: LoadResult, config: BenchmarkConfig) -> Summary:
-    """Return the figures of a load."""
+    Args:
+        result: of the load.
+        config: that it followed.
+        models: whom it asked, for figures by model.
+        details: False for the classes' figures alone, without intervals; it is faster.
+    """
     finished = [item for item in result.exchanges if not item.interrupted]
     judged = _judged(finished, config)
     duration = 0.0
     if judged:
         duration = max(e.ended for e in judged) - min(e.intended for e in judged)
-    parts: dict[str, list[Exchange]] = {one.name: [] for one in config.request_classes()}
-    for exchange in judged:
-        parts.setdefault(exchange.request.cls, []).append(exchange)
-    classes = [_class(name, part, duration) for name, part in parts.items() if part]
-    if len(classes) == 1:
-        classes.append(replace(classes[0], name=ALL))
-    else:
-        classes.append(_class(ALL, judged, duration))
+    stretches = _stretches(judged, config.seed) if details else None
+    classes = _classes(judged, config, duration, stretches)
     overall = classes[-1]
     counts = Counts(
         planned=len(result.exchanges) + result.unsent,
@@ -158,7 +116,21 @@ def summarise(result: LoadResult, config: BenchmarkConfig) -> Summary:
         answered=overall.answered,
         failed=overall.issued - overall.answered,
     )
-    return Summary(counts, duration, classes)
+    if not details:
+        return Summary(counts, duration, classes)
+    parts = _Parts(judged, duration, overall)
+    tenants = parts.by(lambda item: item.request.tenant)
+    tenants = tenants if len(tenants) > 1 else []
+    named = any(item.instance for item in judged)
+    return Summary(
+        counts,
+        duration,
+        classes,
+        parts.by(lambda item: _model(item, models)) if models is not None else [],
+        parts.by(lambda item: item.instance or NO_INSTANCE) if named else [],
+        tenants,
+        _fairness(tenants) if tenants else None,
+    )
 
 
 def _judged(exchanges: Sequence[Exchange], config: BenchmarkConfig) -> list[Exchange]:
@@ -169,29 +141,54 @@ def _judged(exchanges: Sequence[Exchange], config: BenchmarkConfig) -> list[Exch
     return [item for item in exchanges if first <= item.intended <= last]
 
 
-def _class(name: str, exchanges: Sequence[Exchange], duration: float) -> ClassSummary:
-    answered = [item for item in exchanges if item.failure is None]
-    chat = [item for item in answered if item.token_times]
-    failures = Counter(item.failure.value for item in exchanges if item.failure is not None)
-    met = sum(map(meets, exchanges))
-    tokens = sum(item.output_tokens for item in answered)
-    per_s = 1 / duration if duration > 0 else 0.0
-    each = 1 / len(answered) if answered else 0.0
-    return ClassSummary(
-        name=name,
-        issued=len(exchanges),
-        answered=len(answered),
-        failures=dict(sorted(failures.items())),
-        slo_met=met,
-        attainment=met / len(exchanges) if exchanges else 0.0,
-        requests_per_s=len(answered) * per_s,
-        goodput=met * per_s,
-        output_tokens_per_s=tokens * per_s,
-        prompt_tokens=sum(item.prompt_tokens for item in answered) * each,
-        output_tokens=tokens * each,
-        ttft_ms=spread([ttft_ms(item) for item in chat]),
-        tpot_ms=spread([value for item in chat if (value := tpot_ms(item)) is not None]),
-        itl_ms=gap_spread([item.token_times for item in chat]),
-        e2e_ms=spread([e2e_ms(item) for item in answered]),
-        delay_ms=spread([(item.sent - item.intended) * 1000 for item in exchanges]),
+def _stretches(judged: Sequence[Exchange], seed: int) -> Stretches:
+    """Each at least as long as the mean time of a request, answered or not."""
+    mean = sum(map(e2e_ms, judged)) / 1000 / max(1, len(judged))
+    return Stretches([item.intended for item in judged], least_s=mean, seed=seed)
+
+
+def _classes(
+    judged: Sequence[Exchange],
+    config: BenchmarkConfig,
+    duration: float,
+    stretches: Stretches | None,
+) -> list[ClassSummary]:
+    parts: dict[str, list[Exchange]] = {one.name: [] for one in config.request_classes()}
+    for exchange in judged:
+        parts.setdefault(exchange.request.cls, []).append(exchange)
+    classes = [
+        class_summary(name, part, duration, stretches) for name, part in parts.items() if part
+    ]
+    if len(classes) == 1:
+        return [*classes, replace(classes[0], name=ALL)]
+    return [*classes, class_summary(ALL, judged, duration, stretches)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the requests of a run are told apart by."""
+
+    judged: Sequence[Exchange]
+    duration: float
+    overall: ClassSummary
+
+    def by(self, name: Callable[[Exchange], str]) -> list[ClassSummary]:
+        parts: dict[str, list[Exchange]] = {}
+        for item in self.judged:
+            parts.setdefault(name(item), []).append(item)
+        if len(parts) == 1:
+            return [replace(self.overall, name=one, intervals={}) for one in parts]
+        return [class_summary(one, parts[one], self.duration) for one in sorted(parts)]
+
+
+def _model(exchange: Exchange, models: Models) -> str:
+    chat = exchange.request.traffic is TrafficClass.CHAT
+    return (models.chat if chat else models.embedding) or ""
+
+
+def _fairness(tenants: Sequence[ClassSummary]) -> Fairness:
+    return Fairness(
+        len(tenants),
+        jain([one.goodput for one in tenants]),
+        jain([one.attainment for one in tenants]),
     )

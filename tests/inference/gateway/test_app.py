@@ -28,8 +28,9 @@ async def post(url: str, body: Any, path: str = "/v1/chat/completions", **header
 
 async def test_body_and_headers_pass_through_unchanged(kit: Any) -> None:
     """The engine gets the client's bytes and headers; the client gets the engine's."""
+    lines = ("x-mine: yes", "x-sage-queue-ms: another gateway's")
     engine = await kit.engine(
-        lambda request, writer: _write(writer, kit.response(kit.ANSWER, "200 OK", "x-mine: yes"))
+        lambda request, writer: _write(writer, kit.response(kit.ANSWER, "200 OK", *lines))
     )
     served = await kit.gateway()
     served.add(engine)
@@ -41,6 +42,7 @@ async def test_body_and_headers_pass_through_unchanged(kit: Any) -> None:
     assert reply.content == kit.ANSWER
     assert reply.headers["x-mine"] == "yes"
     assert reply.headers["x-sage-instance"] == "a"
+    assert float(reply.headers["x-sage-queue-ms"]) >= 0
     assert reply.headers["x-request-id"] == "r7"
     received = engine.requests[0]
     assert received.line == "POST /v1/chat/completions HTTP/1.1"

@@ -66,7 +66,7 @@ async def test_a_page_of_a_configured_origin(kit: Any) -> None:
             assert reply.status_code == status
             assert reply.headers["access-control-allow-origin"] == PAGE
             exposed = reply.headers["access-control-expose-headers"]
-            for name in ("x-request-id", "x-sage-instance", "x-ratelimit-remaining-tokens"):
+            for name in ("x-request-id", "x-sage-queue-ms", "x-ratelimit-remaining-tokens"):
                 assert name in exposed
             assert "access-control-allow-credentials" not in reply.headers
 

@@ -143,6 +143,7 @@ async def test_known_requests_take_the_short_way_and_look_the_same(kit: Any) -> 
     for status, headers, body in [*answers, longer]:
         assert (status, body, headers["x-sage-instance"]) == (200, kit.ANSWER, "a")
         assert headers.keys() == answers[0][1].keys()
+        assert float(headers["x-sage-queue-ms"]) >= 0
     assert len({headers["x-request-id"] for _, headers, _ in answers}) == 4
     heads = [item.head.replace(item.headers["x-request-id"], "") for item in engine.requests]
     assert len(set(heads[:4])) == 1

@@ -71,7 +71,7 @@ class SimulatedBench:
         config = replace(self._config, seed=seed)
         simulation = replace(self._simulation, policy=policy)
         result = simulate(plan_requests(config), config, simulation, on_answer=self._on_answer)
-        summary = summarise(result, config)
+        summary = summarise(result, config, self.found.models)
         return Run(policy, seed, number, summary, judge(result), result, simulated=True)
 
 

@@ -76,7 +76,7 @@ def plan_fleet(
 
     def enough(engines: int) -> bool:
         result = simulate(requests, config, replace(simulation, engines=engines))
-        overall = summarise(result, config).overall
+        overall = summarise(result, config, details=False).overall
         tries[engines] = Try(engines, overall.attainment, overall.goodput)
         if on_try is not None:
             on_try(tries[engines])

@@ -173,6 +173,9 @@ class Simulation:
                 self._client.refused(flight, decision.status, kind, detail, now)
 
     def _dispatch(self, flight: Flight, engine: EngineModel, now: float) -> None:
+        if flight.engine is None:
+            exchange = flight.exchange
+            exchange.queue_ms = max(0.0, (now - exchange.sent - self._lag) * 1000)
         flight.engine = engine
         why = engine.refuses(flight.request)
         if why:

@@ -29,6 +29,7 @@ _EXPOSED = ", ".join(
     (
         "x-request-id",
         "x-sage-instance",
+        "x-sage-queue-ms",
         "retry-after",
         *(
             f"x-ratelimit-{what}-{of}"

@@ -152,6 +152,11 @@ class Exchange:
     seen: tuple[int, float] = (0, 0.0)
     _waiter: asyncio.Future[None] | None = None
 
+    @property
+    def queue_ms(self) -> bytes:
+        """How long it waited for its first dispatch, for a header."""
+        return b"%.3f" % (max(0.0, self.dispatched_at - self.submitted_at) * 1000)
+
     def take_decision(self) -> Decision | None:
         """Take the scheduler's decision, if there is one yet."""
         decision, self.decision = self.decision, None

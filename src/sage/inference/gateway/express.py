@@ -137,7 +137,8 @@ class Express:
         assert isinstance(client, Reply)
         client.respond(
             b"%bcontent-length: %d\r\nx-request-id: %b\r\nx-sage-instance: %b\r\n"
-            % (lines, len(data), exchange.request_id, backend.header_id),
+            b"x-sage-queue-ms: %b\r\n"
+            % (lines, len(data), exchange.request_id, backend.header_id, exchange.queue_ms),
             data,
         )
         desk.end(exchange)

@@ -36,7 +36,7 @@ _OWN_REQUEST = _HOP_BY_HOP | {
     b"x-api-key",
     *TERM_HEADERS,
 }
-_OWN_RESPONSE = _HOP_BY_HOP | {b"x-request-id", b"x-sage-instance"}
+_OWN_RESPONSE = _HOP_BY_HOP | {b"x-request-id", b"x-sage-instance", b"x-sage-queue-ms"}
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,200}")
 
 

@@ -284,6 +284,7 @@ async def _relay(desk: Desk, exchange: Exchange, response: UpstreamResponse) -> 
         request_id=exchange.request_id,
         instance_id=backend.header_id,
     )
+    headers.append((b"x-sage-queue-ms", exchange.queue_ms))
     exchange.started = True
     client = exchange.client
     if client is None:
