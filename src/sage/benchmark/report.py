@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +14,7 @@ from sage.benchmark.exchange import Exchange
 from sage.benchmark.machine import machine, versions
 from sage.benchmark.run import Run
 from sage.benchmark.statistics import Spread
-from sage.benchmark.summary import ClassSummary
+from sage.benchmark.summary import ClassSummary, Summary
 from sage.benchmark.target import Found
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _LATENCIES = (
     ("ITL", "itl_ms"),
     ("E2E", "e2e_ms"),
     ("delay", "delay_ms"),
+    ("queue", "queue_ms"),
 )
 _SHARES = {
     "mean": "mean",
@@ -181,7 +182,9 @@ def show_run(run: Run, console: Console) -> None:
                 table.add_row(summary.name, label, *cells)
         table.add_section()
     console.print(table)
-    console.print(_outcomes(run))
+    console.print(_outcomes("class", _distinct(run.summary.classes)))
+    for label, parts in breakdowns(run.summary):
+        console.print(_outcomes(label, parts))
     counts = run.summary.counts
     console.print(
         f"{counts.planned} requests: {counts.judged} judged ({counts.answered} answered, "
@@ -189,6 +192,12 @@ def show_run(run: Run, console: Console) -> None:
         f"{counts.unsent} unsent; {run.summary.duration_s:.1f} s",
         highlight=False,
     )
+    if fairness := run.summary.fairness:
+        console.print(
+            f"fairness over {fairness.tenants} tenants (Jain): {fairness.goodput:.3f} of goodput, "
+            f"{fairness.attainment:.3f} of attainment",
+            highlight=False,
+        )
     show_verdict(run, console)
 
 
@@ -208,10 +217,21 @@ def show_verdict(run: Run, console: Console) -> None:
     )
 
 
-def _outcomes(run: Run) -> Table:
-    names = ("class", "issued", "answered", "failed", "in SLO", "share", "req/s", "good/s", "tok/s")
+def breakdowns(summary: Summary) -> Iterator[tuple[str, Sequence[ClassSummary]]]:
+    """Yield what else the figures are given by, and the figures: where there are two at least."""
+    for label, parts in (
+        ("model", summary.models),
+        ("instance", summary.instances),
+        ("tenant", summary.tenants),
+    ):
+        if len(parts) > 1:
+            yield label, parts
+
+
+def _outcomes(label: str, summaries: Sequence[ClassSummary]) -> Table:
+    names = (label, "issued", "answered", "failed", "in SLO", "share", "req/s", "good/s", "tok/s")
     table = terminal_table(None, names, words=1)
-    for summary in _distinct(run.summary.classes):
+    for summary in summaries:
         kinds = ", ".join(f"{count} {kind}" for kind, count in summary.failures.items())
         table.add_row(
             summary.name,

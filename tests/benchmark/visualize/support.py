@@ -33,6 +33,7 @@ def compared(
         classes=INTERACTIVE_AND_BULK,
         rate=rate,
         requests=120,
+        tenants=2,
         rounds=rounds,
         timeout_s=0.5,
         prompt_tokens="lognormal:2000:1",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sage.benchmark.report import FORMAT
@@ -65,6 +65,7 @@ def test_no_rate_where_none_was_asked() -> None:
         assert read_results(edited(compared(), "config", key, value=value), "c").rate is None
 
 
+@settings(deadline=None)  # the first example makes the file
 @given(st.data())
 def test_a_torn_file_is_said_to_be(data: st.DataObject) -> None:
     """Wherever its writing was broken off: one line that names the file."""

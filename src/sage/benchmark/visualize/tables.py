@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sage.benchmark.comparison import Comparison
+from sage.benchmark.fairness import Fairness
+from sage.benchmark.report import breakdowns
 from sage.benchmark.statistics import Spread
 from sage.benchmark.summary import ClassSummary
 from sage.benchmark.sweep.outcome import Outcome
@@ -18,6 +20,7 @@ _LATENCIES = (
     ("TPOT", "tpot_ms", ("p50", "p99")),
     ("ITL", "itl_ms", ("p99",)),
     ("E2E", "e2e_ms", ("p50", "p99")),
+    ("queue", "queue_ms", ("p99",)),
 )
 _RUN = ("policy", "seed")
 
@@ -46,6 +49,7 @@ def tables_of(result: Recorded) -> Iterator[Table]:
     else:
         yield _figures(result)
         yield _outcomes(result)
+        yield from _breakdowns(result)
     if result.comparison is not None and result.comparison.rows:
         yield _comparison(result.comparison)
     yield _origin(result)
@@ -69,18 +73,43 @@ def distinct(classes: Sequence[ClassSummary]) -> Sequence[ClassSummary]:
 
 
 def _figures(result: Recorded) -> Table:
-    head = [*_RUN, "class", "issued", "within SLO", "req/s", "good/s", "tok/s"]
-    head += [f"{label} {share.upper()}" for label, _, shares in _LATENCIES for share in shares]
     rows = [
         [*_key(run), summary.name, *_cells(summary)]
         for run in result.runs
         for summary in distinct(run.summary.classes)
     ]
     caption = (
-        "Figures by run and class; latencies in ms from when each request should have left, "
-        "of the answered; within SLO is of all issued"
+        "Figures by run and class; latencies in ms from when a request should have left; "
+        "in brackets 95% intervals"
     )
-    return Table(caption, head, rows, len(_RUN) + 1)
+    return Table(caption, _head("class"), rows, len(_RUN) + 1)
+
+
+def _breakdowns(result: Recorded) -> Iterator[Table]:
+    """One table for each thing that figures are by, with all runs in it."""
+    rows: dict[str, list[list[str]]] = {}
+    for run in result.runs:
+        for label, parts in breakdowns(run.summary):
+            found = [[*_key(run), part.name, *_cells(part)] for part in parts]
+            rows.setdefault(label, []).extend(found)
+    for label, lines in rows.items():
+        yield Table(f"Figures by {label}", _head(label), lines, len(_RUN) + 1)
+    fair = [run for run in result.runs if run.summary.fairness is not None]
+    if fair:
+        lines = [[*_key(run), *_fairness(run.summary.fairness)] for run in fair]
+        head = [*_RUN, "tenants", "goodput", "attainment"]
+        yield Table("Fairness over tenants, Jain's index", head, lines, len(_RUN))
+
+
+def _fairness(found: Fairness | None) -> list[str]:
+    if found is None:
+        return ["", "", ""]
+    return [str(found.tenants), f"{found.goodput:.3f}", f"{found.attainment:.3f}"]
+
+
+def _head(label: str) -> list[str]:
+    head = [*_RUN, label, "issued", "within SLO, %", "req/s", "good/s", "tok/s"]
+    return head + [f"{name} {share.upper()}" for name, _, shares in _LATENCIES for share in shares]
 
 
 def _key(run: RecordedRun) -> list[str]:
@@ -90,15 +119,23 @@ def _key(run: RecordedRun) -> list[str]:
 def _cells(summary: ClassSummary) -> list[str]:
     cells = [
         str(summary.issued),
-        f"{summary.attainment:.1%}",
+        f"{summary.attainment * 100:.1f}" + _ends(summary, "attainment", ".1f", 100),
         f"{summary.requests_per_s:,.2f}",
-        f"{summary.goodput:,.2f}",
+        f"{summary.goodput:,.2f}" + _ends(summary, "goodput", ",.2f"),
         f"{summary.output_tokens_per_s:,.1f}",
     ]
     for _, attribute, shares in _LATENCIES:
         spread: Spread | None = getattr(summary, attribute)
         cells += [f"{getattr(spread, share):,.1f}" if spread else "–" for share in shares]
     return cells
+
+
+def _ends(summary: ClassSummary, name: str, form: str, factor: float = 1) -> str:
+    found = summary.intervals.get(name)
+    if found is None:
+        return ""
+    high = "" if found.high is None else format(found.high * factor, form)
+    return f" [{found.low * factor:{form}} … {high}]"
 
 
 def _outcomes(result: Recorded) -> Table:

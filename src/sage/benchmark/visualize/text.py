@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from sage.benchmark.report import breakdowns
 from sage.benchmark.sweep.tables import policy_name
 from sage.benchmark.visualize.recorded import Recorded
 from sage.benchmark.visualize.tables import Table, tables_of
@@ -16,6 +17,9 @@ from sage.benchmark.visualize.tables import Table, tables_of
 
 def as_csv(results: Sequence[Recorded]) -> str:
     """Return a line for each run and class, ``all`` among them, with every figure there is.
+
+    Where a run asked several models, engines or tenants, there is one for each of these too; the
+    column ``by`` says what a line's ``name`` is.
 
     Columns are named as in the JSON, a percentile as ``ttft_ms.p99`` and a kind of failure as
     ``failures.timeout``. A figure that a class lacks is left empty.
@@ -40,8 +44,10 @@ def _runs(result: Recorded) -> Iterator[dict[str, Any]]:
             "valid": run.verdict.valid,
             "complete": run.complete,
         }
-        for summary in run.summary.classes:
-            yield {**key, **dict(_flat("", msgspec.to_builtins(summary)))}
+        of_classes = ("class", run.summary.classes)
+        for by, parts in (of_classes, *breakdowns(run.summary)):
+            for part in parts:
+                yield {**key, "by": by, **dict(_flat("", msgspec.to_builtins(part)))}
 
 
 def _points(result: Recorded) -> Iterator[dict[str, Any]]:
@@ -57,12 +63,12 @@ def _points(result: Recorded) -> Iterator[dict[str, Any]]:
             "valid": point.valid,
         }
         for name, figures in point.classes.items():
-            yield {**key, "class": name, **msgspec.to_builtins(figures)}
+            yield {**key, "by": "class", "name": name, **msgspec.to_builtins(figures)}
 
 
 def _flat(prefix: str, value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for key, item in value.items():
-        name = "class" if not prefix and key == "name" else prefix + key
+        name = prefix + key
         if isinstance(item, dict):
             yield from _flat(f"{name}.", item)
         elif item is not None and not isinstance(item, list | tuple):
