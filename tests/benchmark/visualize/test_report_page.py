@@ -87,7 +87,7 @@ def test_what_is_invalid_or_broken_off_is_said_first() -> None:
 
 def test_names_in_a_file_are_text_not_markup() -> None:
     """Whoever wrote the file."""
-    data = edited(compared(), "runs", 0, "policy", value="<script>alert(1)</script>")
+    data = edited(compared(raw=False), "runs", 0, "policy", value="<script>alert(1)</script>")
     page = as_page([read_results(data, "<img src=x>.json")])
     assert "<script" not in page
     assert "<img" not in page
@@ -105,22 +105,24 @@ def _console(page: Path, home: Path) -> list[str]:
         ],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=80,
         check=True,
     )
-    assert (home / "page.png").stat().st_size > 10_000
+    assert (home / "page.png").stat().st_size > 1000
     return [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
 
 
+@pytest.mark.timeout(180)  # a browser starts slowly on a busy machine
 @pytest.mark.skipif(_BROWSER is None, reason="no chromium: apt-get install chromium")
 def test_a_browser_has_nothing_to_say(tmp_path: Path) -> None:
     """No error, and nothing from outside: the page's own policy would have it complain.
 
-    It does complain of the same page with a picture from elsewhere.
+    It does complain of a page with the same head and a picture from elsewhere.
     """
     page = tmp_path / "page.html"
-    page.write_text(_page(), encoding="utf-8")
+    text = as_page([read_results(compared(), "c.json")])
+    page.write_text(text, encoding="utf-8")
     assert _console(page, tmp_path / "a") == []
-    outside = _page().replace("</body>", '<img src="http://127.0.0.1:9/x.png" alt=""></body>')
+    outside = text[: text.index("<body>")] + '<img src="http://127.0.0.1:9/x.png" alt="">'
     page.write_text(outside, encoding="utf-8")
     assert "127.0.0.1:9" in "".join(_console(page, tmp_path / "b"))
