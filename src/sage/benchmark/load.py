@@ -234,8 +234,18 @@ class Load:
         task.add_done_callback(self._dialling.discard)
 
     async def _dial(self, exchange: Exchange, data: bytes) -> None:
+        made: list[LoadConnection] = []
+
+        def factory() -> LoadConnection:
+            made.append(LoadConnection(self))
+            return made[-1]
+
         try:
-            connection = await dial(self._target, lambda: LoadConnection(self), self._timeout_s)
+            connection = await dial(self._target, factory, self._timeout_s)
+        except asyncio.CancelledError:
+            # uvloop drops a connection made meanwhile without a word to its protocol.
+            self._open.difference_update(made)
+            raise
         except ConnectFailedError as error:
             if exchange in self._carrying:
                 exchange.fail(Failure.CONNECT, str(error), self.clock())
