@@ -234,13 +234,23 @@ class Load:
         task.add_done_callback(self._dialling.discard)
 
     async def _dial(self, exchange: Exchange, data: bytes) -> None:
+        made: list[LoadConnection] = []
+
+        def make() -> LoadConnection:
+            made.append(LoadConnection(self))
+            return made[-1]
+
         try:
-            connection = await dial(self._target, lambda: LoadConnection(self), self._timeout_s)
+            connection = await dial(self._target, make, self._timeout_s)
+            made.remove(connection)
         except ConnectFailedError as error:
             if exchange in self._carrying:
                 exchange.fail(Failure.CONNECT, str(error), self.clock())
                 self._ended(exchange)
             return
+        finally:
+            # A connection that is made when its dial is given up is closed without its being told.
+            self._open.difference_update(made)
         if exchange not in self._carrying:
             connection.close()
             return
