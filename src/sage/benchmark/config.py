@@ -37,6 +37,7 @@ class _Benchmark:
         users: of a closed loop.
         think_s: seconds a user of a closed loop waits after an answer.
         trace: path of a trace to replay in place of arrivals and lengths.
+        trace_start_s: seconds of the trace, from its beginning, that are passed over.
         time_scale: how many times as fast a trace is replayed.
         prompt_tokens: distribution of a chat prompt's tokens.
         output_tokens: distribution of the most tokens asked for.
@@ -68,6 +69,7 @@ class _Benchmark:
     users: int = 8
     think_s: float = 0.0
     trace: str | None = None
+    trace_start_s: float = 0.0
     time_scale: float = 1.0
     prompt_tokens: str = "lognormal:64:0.6"
     output_tokens: str = "lognormal:32:0.6"
@@ -107,7 +109,7 @@ class _Benchmark:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}; it must be at least 1")
-        for name in ("think_s", "warmup_requests", "cut_start_s", "cut_end_s"):
+        for name in ("think_s", "trace_start_s", "warmup_requests", "cut_start_s", "cut_end_s"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 0")
         for name in ("timeout_s", "time_scale"):
@@ -124,6 +126,8 @@ class _Benchmark:
 
     def _check_trace(self) -> None:
         if self.trace is None:
+            if self.trace_start_s:
+                raise ConfigError("trace_start_s is for a trace; name one, or leave it out")
             return
         for one in self.classes:
             for name in ("prompt_tokens", "output_tokens"):

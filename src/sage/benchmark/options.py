@@ -76,8 +76,11 @@ _FLAGS: dict[str, tuple[Any, str]] = {
     "cut_start_s": (float, "Leave requests due in the first seconds out of the results."),
     "cut_end_s": (float, "Leave requests due in the last seconds out of the results."),
     "rounds": (int, "Rounds of a comparison, each with a seed of its own."),
+    "trace_start_s": (float, "Seconds of the trace, from its beginning, to pass over."),
     "time_scale": (float, "How many times as fast the trace is replayed."),
 }
+TRACE_ONLY = ("trace_start_s", "time_scale")
+"""Fields that mean nothing without a trace."""
 _CLASS_KEYS = [item.name for item in fields(RequestClass) if item.name != "name"]
 _SLO_FLAGS: dict[str, str] = {
     "ttft_ms": "SLO: milliseconds to the first token.",

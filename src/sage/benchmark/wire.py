@@ -9,7 +9,7 @@ import msgspec
 
 from sage.benchmark.classes import TrafficClass
 from sage.benchmark.prompts import PromptText
-from sage.benchmark.traces import BLOCK_TOKENS
+from sage.benchmark.trace_record import BLOCK_TOKENS
 from sage.benchmark.workload import PlannedRequest
 from sage.inference.gateway.target import Target
 from sage.inference.scheduling.slo import SLO

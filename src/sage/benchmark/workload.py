@@ -71,7 +71,10 @@ def plan_requests(config: BenchmarkConfig) -> list[PlannedRequest]:
 
 def _of_trace(config: BenchmarkConfig) -> list[PlannedRequest]:
     assert config.trace is not None
-    records = scaled(read_trace(Path(config.trace), limit=config.requests), config.time_scale)
+    read = read_trace(
+        Path(config.trace), limit=config.requests, start_s=config.trace_start_s, seed=config.seed
+    )
+    records = scaled(read, config.time_scale)
     mix = _Mix(config)
     requests = []
     for index, record in enumerate(records):

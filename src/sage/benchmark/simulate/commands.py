@@ -23,9 +23,9 @@ _TRACE_HAS = (
 
 trace_option = click.option(
     "--trace",
-    type=click.Path(dir_okay=False, exists=True),
-    help="Replay this trace (Azure, Mooncake, BurstGPT), whole unless --requests says how many.  "
-    "[default: requests are drawn]",
+    type=click.Path(exists=True),
+    help="Replay this trace (Azure, Mooncake, BurstGPT, ServeGen), whole unless --requests says "
+    "how many.  [default: requests are drawn]",
 )
 scale_option = click.option(
     "--rate-scale",
