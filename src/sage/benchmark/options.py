@@ -65,6 +65,9 @@ _FLAGS: dict[str, tuple[Any, str]] = {
     "output_tokens": (str, f"Most tokens of a chat answer {_LENGTHS}."),
     "embedding_tokens": (str, f"Tokens of each text to embed {_LENGTHS}."),
     "embedding_batch": (str, f"Texts of one embedding request {_LENGTHS}."),
+    "turns": (str, f"Turns of a chat session; --rate then counts sessions {_LENGTHS}."),
+    "think": (str, f"Seconds from a turn's end until the next should leave {_LENGTHS}."),
+    "system_tokens": (str, f"Tokens of the system prompt that a tenant's chats share {_LENGTHS}."),
     "stream": (bool, "Ask for streamed chat answers."),
     "ignore_eos": (bool, "Ask the engine not to end answers early (vLLM, llama.cpp)."),
     "text": (str, "Text file that prompts are taken from."),
@@ -92,6 +95,7 @@ _UNSET = {
     "url": "the gateway on this machine",
     "model": "the first one listed",
     "embedding_model": "the first one listed",
+    "system_tokens": "none",
     "text": "built-in common words",
     "max_in_flight": "no limit",
 }

@@ -44,7 +44,7 @@ def run(config_file: Path | None, mode: str | None, policy: str | None, **option
     leave_out=(
         *("rounds", "llm_ratio", "embedding_model", "embedding_tokens", "embedding_batch"),
         *("arrival", "rate", "cv", "burst_size", "ramp_from", "ramp_s", "users", "think_s"),
-        *("prompt_tokens", "output_tokens", "requests"),
+        *("prompt_tokens", "output_tokens", "turns", "think", "system_tokens", "requests"),
     )
 )
 @click.option("--requests", type=int, help="Most requests to replay.  [default: the whole trace]")

@@ -18,7 +18,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _LIVE_ONLY = ("url", "model", "embedding_model", "text", "ignore_eos", "warmup_requests")
 _TRACE_HAS = (
     *("arrival", "rate", "cv", "burst_size", "ramp_from", "ramp_s", "users", "think_s"),
-    *("prompt_tokens", "output_tokens"),
+    *("prompt_tokens", "output_tokens", "turns", "think", "system_tokens"),
 )
 
 trace_option = click.option(
