@@ -127,9 +127,11 @@ class TinyServer:
 
     async def _stop(self) -> None:
         self._server.close()
+        await asyncio.sleep(0)  # a connection that was accepted just now gets its task
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # and those that were closed are gone
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

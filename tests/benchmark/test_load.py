@@ -8,15 +8,22 @@ import time
 from typing import Any
 
 import pytest
+import uvloop
 
 from sage.benchmark.arrivals import ArrivalPattern
+from sage.benchmark.classes import TrafficClass
 from sage.benchmark.config import HybridBenchmarkConfig, LLMBenchmarkConfig
+from sage.benchmark.connection import LoadConnection
 from sage.benchmark.exchange import Failure
+from sage.benchmark.load import Load
+from sage.benchmark.prompts import built_in_text
 from sage.benchmark.run import Bench, Run
 from sage.benchmark.slo import LLMSLOConfig
 from sage.benchmark.statistics import spread
 from sage.benchmark.target import Found
-from sage.benchmark.wire import Models
+from sage.benchmark.wire import Models, RequestWriter
+from sage.benchmark.workload import PlannedRequest
+from sage.inference.gateway.target import parse_target
 
 from .server import Answer, Handler, TinyServer, encode_event, event, quick
 
@@ -273,3 +280,19 @@ def test_a_client_that_is_the_bottleneck_says_so() -> None:
     assert "the client was the bottleneck" in verdict.reason
     assert verdict.asked_rate == pytest.approx(200, rel=0.5)
     assert verdict.held_rate == pytest.approx(49, abs=6)
+
+
+def test_a_run_broken_off_while_a_connection_is_made_ends() -> None:
+    """Ctrl-C may come between the connection and the dial that waits for it."""
+
+    class Interrupted(Load):
+        def opened(self, connection: LoadConnection) -> None:
+            super().opened(connection)
+            self.stop()
+
+    request = PlannedRequest(0, 0.0, TrafficClass.CHAT, 10, 2)
+    with TinyServer() as server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        target = parse_target(server.url)
+        load = Interrupted(target, RequestWriter(target, Models("chat"), built_in_text()))
+        result = runner.run(asyncio.wait_for(load.run([request]), timeout=10))
+    assert [item.interrupted for item in result.exchanges] == [True]

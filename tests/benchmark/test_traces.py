@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
 
-from sage.benchmark.traces import TraceRecord, read_trace, scaled
+from sage.benchmark.trace_record import TraceRecord
+from sage.benchmark.traces import read_trace, scaled
 from sage.errors import ConfigError
 
 _AZURE = """TIMESTAMP,ContextTokens,GeneratedTokens
@@ -63,12 +65,49 @@ def test_a_limit_and_a_time_scale(tmp_path: Path) -> None:
         (_MOONCAKE.replace("1250", "-5"), "line 2, column timestamp: -5"),
         (_MOONCAKE.replace('"input_length": 20, ', ""), "line 2: .*input_length"),
         (_MOONCAKE.rstrip()[:-6], "line 2"),
+        (_MOONCAKE.replace('"input_length": 20', '"input_length": "20"'), "line 2: .*input_length"),
+        (_MOONCAKE.replace("20,", "20000000,"), "line 2, column input_length: 20000000 is more"),
+        (_MOONCAKE.replace("1250", "250"), "line 2: its time is before"),
+        (_MOONCAKE.replace('{"timestamp": 1250', "[1250"), "line 2"),
+        (_AZURE.replace("44", "44.5"), "line 2, column GeneratedTokens: '44.5' is not a whole"),
+        (_AZURE.replace("374", ""), "line 2, column ContextTokens: ''"),
+        ("time,prompt,answer\n1,2,3\n", "line 1: no column TIMESTAMP; it has time, prompt, answer"),
+        ("Timestamp,Request tokens\n", "line 1: no column Response tokens"),
     ],
 )
 def test_a_bad_trace_is_refused_with_line_and_column(tmp_path: Path, text: str, says: str) -> None:
     """Missing columns, negative and absent numbers, a torn last line."""
     with pytest.raises(ConfigError, match=says):
         read_trace(_write(tmp_path, text))
+
+
+@pytest.mark.parametrize("good", [_AZURE.encode(), _MOONCAKE.encode()])
+def test_bytes_that_are_no_text_are_refused_with_their_place(tmp_path: Path, good: bytes) -> None:
+    """A compressed file, or a line that was overwritten: the line and the byte in it are named."""
+    path = tmp_path / "trace"
+    path.write_bytes(good.splitlines()[0] + b"\n2\xff3")
+    with pytest.raises(ConfigError, match="line 2, byte 2: not text"):
+        read_trace(path)
+    path.write_bytes(gzip.compress(good))
+    with pytest.raises(ConfigError, match="line 1, byte 2: not text"):
+        read_trace(path)
+
+
+def test_a_trace_from_windows_reads_the_same(tmp_path: Path) -> None:
+    """A mark at the beginning and carriage returns are no part of the first or last column."""
+    path = tmp_path / "trace"
+    path.write_bytes(b"\xef\xbb\xbf" + _AZURE.replace("\n", "\r\n").encode())
+    assert read_trace(path) == read_trace(_write(tmp_path, _AZURE))
+
+
+def test_the_beginning_can_be_passed_over(tmp_path: Path) -> None:
+    """What comes first after it is at 0, and counts against the limit."""
+    path = _write(tmp_path, _AZURE)
+    later = read_trace(path, start_s=4.4)
+    assert [(record.at, record.prompt_tokens) for record in later] == [(0.0, 1)]
+    assert [r.prompt_tokens for r in read_trace(path, start_s=4.0, limit=1)] == [396]
+    with pytest.raises(ConfigError, match="has no requests after second 9"):
+        read_trace(path, start_s=9)
 
 
 def test_a_trace_that_is_not_there(tmp_path: Path) -> None:

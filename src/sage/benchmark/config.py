@@ -12,10 +12,13 @@ import msgspec
 
 from sage.benchmark.arrivals import PATTERNS, ArrivalPattern, Arrivals
 from sage.benchmark.classes import RequestClass, TrafficClass, check_classes
-from sage.benchmark.lengths import Lengths, parse_lengths
+from sage.benchmark.lengths import Lengths, parse_lengths, parse_times
 from sage.benchmark.slo import HybridSLOConfig, LLMSLOConfig
 from sage.errors import ConfigError, UnknownKeyError
 from sage.inference.gateway.policies import check_policy
+
+_ONE_TURN = Lengths("fixed", 1)
+_NO_TIME = Lengths("fixed", 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +40,14 @@ class _Benchmark:
         users: of a closed loop.
         think_s: seconds a user of a closed loop waits after an answer.
         trace: path of a trace to replay in place of arrivals and lengths.
+        trace_start_s: seconds of the trace, from its beginning, that are passed over.
         time_scale: how many times as fast a trace is replayed.
         prompt_tokens: distribution of a chat prompt's tokens.
         output_tokens: distribution of the most tokens asked for.
+        turns: distribution of the turns of a chat session; ``rate`` then counts sessions.
+        think: distribution of the seconds from a turn's end until the next one should leave.
+        system_tokens: distribution of the tokens of the tenants' system prompts, each of which
+            all chats of its tenant begin with; None for no such prompts.
         stream: whether chat answers are streamed.
         ignore_eos: ask the engine not to end early (vLLM and llama.cpp know it).
         text: path of a text file that prompts are taken from; None is the built-in text.
@@ -68,9 +76,13 @@ class _Benchmark:
     users: int = 8
     think_s: float = 0.0
     trace: str | None = None
+    trace_start_s: float = 0.0
     time_scale: float = 1.0
     prompt_tokens: str = "lognormal:64:0.6"
     output_tokens: str = "lognormal:32:0.6"
+    turns: str = "1"
+    think: str = "0"
+    system_tokens: str | None = None
     stream: bool = True
     ignore_eos: bool = False
     text: str | None = None
@@ -101,13 +113,14 @@ class _Benchmark:
         self.arrivals()
         self.lengths("prompt_tokens")
         self.lengths("output_tokens")
+        self._check_sessions()
 
     def _check_ranges(self) -> None:
         for name in ("requests", "users", "tenants", "max_in_flight", "rounds"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}; it must be at least 1")
-        for name in ("think_s", "warmup_requests", "cut_start_s", "cut_end_s"):
+        for name in ("think_s", "trace_start_s", "warmup_requests", "cut_start_s", "cut_end_s"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 0")
         for name in ("timeout_s", "time_scale"):
@@ -124,11 +137,41 @@ class _Benchmark:
 
     def _check_trace(self) -> None:
         if self.trace is None:
+            if self.trace_start_s:
+                raise ConfigError("trace_start_s is for a trace; name one, or leave it out")
             return
         for one in self.classes:
             for name in ("prompt_tokens", "output_tokens"):
                 if getattr(one, name) is not None:
                     raise ConfigError(f"class {one.name}: {name}: the trace says that itself")
+
+    def _check_sessions(self) -> None:
+        several = self.lengths("turns") != _ONE_TURN
+        if self.think_times() != _NO_TIME and not several:
+            raise ConfigError("think is the time between a session's turns; set turns too")
+        if several and self.arrival is ArrivalPattern.CLOSED:
+            raise ConfigError(
+                "turns has no meaning in a closed loop, whose users wait for every answer; "
+                "leave it out, or choose another arrival"
+            )
+        self.system_lengths()
+        if self.trace is not None and self.has_sessions:
+            raise ConfigError("a trace says what is asked; leave turns and system_tokens out")
+
+    @property
+    def has_sessions(self) -> bool:
+        """Whether chats have several turns, or system prompts."""
+        return self.lengths("turns") != _ONE_TURN or self.system_tokens is not None
+
+    def think_times(self) -> Lengths:
+        """Return the distribution of the times between turns, in seconds."""
+        return parse_times(self.think, "think")
+
+    def system_lengths(self) -> Lengths | None:
+        """Return the distribution of the system prompts' tokens; None for no such prompts."""
+        if self.system_tokens is None:
+            return None
+        return parse_lengths(self.system_tokens, "system_tokens")
 
     def arrivals(self) -> Arrivals:
         """Return the arrival process."""

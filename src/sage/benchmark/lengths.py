@@ -15,7 +15,7 @@ FORMS = ", ".join(":".join((name, *parameters)) for name, parameters in _PARAMET
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """A distribution of whole numbers, at least 1.
+    """A distribution of whole numbers of at least 1, or of times in seconds.
 
     Attributes:
         form: ``fixed``, ``uniform`` (both ends included) or ``lognormal``.
@@ -31,14 +31,18 @@ class Lengths:
 
     def draw(self, rng: random.Random) -> int:
         """Return one number."""
+        if self.form == "uniform":
+            return min(self.most, rng.randint(int(self.first), int(self.second)))
+        return min(self.most, max(1, round(self.value(rng))))
+
+    def value(self, rng: random.Random) -> float:
+        """Return one number that need not be whole."""
         if self.form == "fixed":
-            value = self.first
-        elif self.form == "uniform":
-            value = rng.randint(int(self.first), int(self.second))
-        else:
-            variance = math.log1p(self.second**2)
-            value = rng.lognormvariate(math.log(self.first) - variance / 2, math.sqrt(variance))
-        return min(self.most, max(1, round(value)))
+            return self.first
+        if self.form == "uniform":
+            return rng.uniform(self.first, self.second)
+        variance = math.log1p(self.second**2)
+        return rng.lognormvariate(math.log(self.first) - variance / 2, math.sqrt(variance))
 
 
 def parse_lengths(text: str, where: str) -> Lengths:
@@ -51,6 +55,25 @@ def parse_lengths(text: str, where: str) -> Lengths:
     Raises:
         ConfigError: not a distribution, or one that gives numbers below 1.
     """
+    lengths = _parse(text, where)
+    if lengths.first < 1:
+        raise ConfigError(f"{where}: {text!r} would give lengths below 1")
+    return lengths
+
+
+def parse_times(text: str, where: str) -> Lengths:
+    """Read a distribution of seconds, written like one of lengths; 0 is a time too.
+
+    Raises:
+        ConfigError: not a distribution, or one that gives times below 0.
+    """
+    times = _parse(text, where)
+    if times.first < 0 or (times.form == "lognormal" and not times.first):
+        raise ConfigError(f"{where}: {text!r} is no distribution of times of at least 0")
+    return times
+
+
+def _parse(text: str, where: str) -> Lengths:
     form, *parts = text.strip().split(":") if ":" in text else ["fixed", text]
     if form not in _PARAMETERS:
         raise UnknownKeyError(form, _PARAMETERS, where=where)
@@ -61,15 +84,8 @@ def parse_lengths(text: str, where: str) -> Lengths:
         good = False
     if not good:
         raise ConfigError(f"{where}: {text!r} is not one of {FORMS}, or a number")
-    lengths = Lengths(form, numbers[0], numbers[1] if len(numbers) > 1 else 0.0)
-    _check(lengths, text, where)
-    return lengths
-
-
-def _check(lengths: Lengths, text: str, where: str) -> None:
-    if lengths.first < 1:
-        raise ConfigError(f"{where}: {text!r} would give lengths below 1")
-    if lengths.form == "uniform" and lengths.second < lengths.first:
+    if form == "uniform" and numbers[1] < numbers[0]:
         raise ConfigError(f"{where}: {text!r} ends below where it begins")
-    if lengths.form == "lognormal" and lengths.second <= 0:
+    if form == "lognormal" and numbers[1] <= 0:
         raise ConfigError(f"{where}: {text!r} needs a coefficient of variation above 0")
+    return Lengths(form, numbers[0], numbers[1] if len(numbers) > 1 else 0.0)

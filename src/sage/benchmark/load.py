@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from sage.benchmark.agenda import NEVER, Agenda
 from sage.benchmark.alarm import Alarm, make_alarm
 from sage.benchmark.connection import LoadConnection
 from sage.benchmark.exchange import Exchange, Failure
@@ -87,7 +88,7 @@ class Load:
         self._waiting: deque[tuple[PlannedRequest, float]] = deque()
         self._issued: list[Exchange] = []
         self._deadlines: deque[Exchange] = deque()
-        self._source: deque[PlannedRequest] = deque()
+        self._agenda = Agenda()
         self._users = 0
         self._think_s = 0.0
         self._began = 0.0
@@ -107,7 +108,7 @@ class Load:
         """Issue every request and wait for every answer.
 
         Args:
-            requests: in the order they are due.
+            requests: those that follow no other in the order they are due.
             users: 0 for an open loop; else a closed one, in which so many users each send the
                 next request when the answer before has come.
             think_s: seconds such a user waits in between.
@@ -116,7 +117,7 @@ class Load:
         self._finished = asyncio.Event()
         self._closed = asyncio.Event()
         self._alarm = make_alarm(self._loop, self._pump)
-        self._source = deque(requests)
+        self._agenda = Agenda(requests)
         self._users, self._think_s = users, think_s
         # What the load allocates has no cycles, and a collection would stand in its way.
         gc.collect()
@@ -142,7 +143,7 @@ class Load:
             await self._close()
         return LoadResult(
             self._issued,
-            len(self._source) + len(self._waiting),
+            self._agenda.left + len(self._waiting),
             self._began,
             cpu,
             wall,
@@ -176,29 +177,29 @@ class Load:
             await self._closed.wait()
 
     def _is_over(self) -> bool:
-        return not (self._source or self._waiting or self._carrying or self._thinking)
+        return not (self._agenda.left or self._waiting or self._carrying or self._thinking)
 
     # When requests leave
 
     def _pump(self) -> None:
         """Send what is due, and come back when the next one is."""
-        source = self._source
-        while source and not self._stopped:
-            due = self._began + source[0].at
+        agenda = self._agenda
+        while not self._stopped and (at := agenda.next_at) < NEVER:
+            due = self._began + at
             left = due - self.clock()
             if left > 0:
                 self._alarm.set(left)
                 return
-            request = source.popleft()
+            request = agenda.take()
             if len(self._carrying) < self._slots:
                 self._send(request, due, due)
             else:
                 self._waiting.append((request, due))
 
     def _next_of_user(self) -> None:
-        if self._source and not self._stopped:
+        if self._agenda.left and not self._stopped:
             now = self.clock()
-            self._send(self._source.popleft(), now, now)
+            self._send(self._agenda.take(), now, now)
 
     def _after_thinking(self) -> None:
         handle: asyncio.TimerHandle
@@ -216,7 +217,7 @@ class Load:
         exchange = Exchange(request, intended=intended, ready=ready)
         data = self._writer.write(request)
         exchange.sent = now = self.clock()
-        if not (self._source or self._waiting):
+        if not (self._agenda.left or self._waiting):
             self._sending = (time.thread_time(), now)
         self._issued.append(exchange)
         self._deadlines.append(exchange)
@@ -234,8 +235,18 @@ class Load:
         task.add_done_callback(self._dialling.discard)
 
     async def _dial(self, exchange: Exchange, data: bytes) -> None:
+        made: list[LoadConnection] = []
+
+        def factory() -> LoadConnection:
+            made.append(LoadConnection(self))
+            return made[-1]
+
         try:
-            connection = await dial(self._target, lambda: LoadConnection(self), self._timeout_s)
+            connection = await dial(self._target, factory, self._timeout_s)
+        except asyncio.CancelledError:
+            # uvloop drops a connection made meanwhile without a word to its protocol.
+            self._open.difference_update(made)
+            raise
         except ConnectFailedError as error:
             if exchange in self._carrying:
                 exchange.fail(Failure.CONNECT, str(error), self.clock())
@@ -279,11 +290,13 @@ class Load:
         if self._waiting:
             request, due = self._waiting.popleft()
             self._send(request, due, max(due, exchange.ended))
-        elif self._users and self._source:
+        elif self._users and self._agenda.left:
             if self._think_s:
                 self._after_thinking()
             else:
                 self._next_of_user()
+        if self._agenda.ended(exchange.request, exchange.ended - self._began):
+            self._pump()
         if self._is_over():
             self._finished.set()
 

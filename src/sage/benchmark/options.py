@@ -65,6 +65,9 @@ _FLAGS: dict[str, tuple[Any, str]] = {
     "output_tokens": (str, f"Most tokens of a chat answer {_LENGTHS}."),
     "embedding_tokens": (str, f"Tokens of each text to embed {_LENGTHS}."),
     "embedding_batch": (str, f"Texts of one embedding request {_LENGTHS}."),
+    "turns": (str, f"Turns of a chat session; --rate then counts sessions {_LENGTHS}."),
+    "think": (str, f"Seconds from a turn's end until the next should leave {_LENGTHS}."),
+    "system_tokens": (str, f"Tokens of the system prompt that a tenant's chats share {_LENGTHS}."),
     "stream": (bool, "Ask for streamed chat answers."),
     "ignore_eos": (bool, "Ask the engine not to end answers early (vLLM, llama.cpp)."),
     "text": (str, "Text file that prompts are taken from."),
@@ -76,8 +79,11 @@ _FLAGS: dict[str, tuple[Any, str]] = {
     "cut_start_s": (float, "Leave requests due in the first seconds out of the results."),
     "cut_end_s": (float, "Leave requests due in the last seconds out of the results."),
     "rounds": (int, "Rounds of a comparison, each with a seed of its own."),
+    "trace_start_s": (float, "Seconds of the trace, from its beginning, to pass over."),
     "time_scale": (float, "How many times as fast the trace is replayed."),
 }
+TRACE_ONLY = ("trace_start_s", "time_scale")
+"""Fields that mean nothing without a trace."""
 _CLASS_KEYS = [item.name for item in fields(RequestClass) if item.name != "name"]
 _SLO_FLAGS: dict[str, str] = {
     "ttft_ms": "SLO: milliseconds to the first token.",
@@ -89,6 +95,7 @@ _UNSET = {
     "url": "the gateway on this machine",
     "model": "the first one listed",
     "embedding_model": "the first one listed",
+    "system_tokens": "none",
     "text": "built-in common words",
     "max_in_flight": "no limit",
 }

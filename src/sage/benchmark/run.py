@@ -177,6 +177,9 @@ class Bench:
             seed=-1 - config.seed,
             requests=config.warmup_requests,
             trace=None,
+            trace_start_s=0.0,
+            turns="1",
+            think="0",
             arrival=ArrivalPattern.CLOSED,
             max_in_flight=None,
         )

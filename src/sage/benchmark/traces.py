@@ -1,9 +1,9 @@
 """Request traces: who asked for how much, when.
 
 Read are the CSV of the Azure LLM inference traces (TIMESTAMP, ContextTokens, GeneratedTokens),
-that of BurstGPT (Timestamp in seconds, Request tokens, Response tokens), and the JSON lines of
+that of BurstGPT (Timestamp in seconds, Request tokens, Response tokens), the JSON lines of
 Mooncake (timestamp in ms, input_length, output_length, hash_ids: one id for each block of 512
-prompt tokens, equal ids being equal text).
+prompt tokens, equal ids being equal text), and the folders of ServeGen.
 """
 
 from __future__ import annotations
@@ -12,35 +12,18 @@ import csv
 import datetime as dt
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
+from sage.benchmark.servegen import read_servegen
+from sage.benchmark.trace_record import TraceRecord, trace_text
 from sage.errors import ConfigError
 
-BLOCK_TOKENS = 512
-"""Prompt tokens that one hash id of a Mooncake trace stands for."""
-
 _AZURE = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
+_MOST_TOKENS = 10_000_000
 _BURSTGPT = ("Timestamp", "Request tokens", "Response tokens")
-
-
-@dataclass(frozen=True, slots=True)
-class TraceRecord:
-    """One request of a trace.
-
-    Attributes:
-        at: seconds from the first request.
-        prompt_tokens: asked, at least 1.
-        output_tokens: answered, at least 1.
-        blocks: ids of the prompt's blocks of 512 tokens; empty when the trace has none.
-    """
-
-    at: float
-    prompt_tokens: int
-    output_tokens: int
-    blocks: tuple[int, ...] = ()
 
 
 class _MooncakeLine(msgspec.Struct):
@@ -50,35 +33,49 @@ class _MooncakeLine(msgspec.Struct):
     hash_ids: tuple[int, ...] = ()
 
 
-def read_trace(path: Path, *, limit: int | None = None) -> list[TraceRecord]:
+def read_trace(
+    path: Path, *, limit: int | None = None, start_s: float = 0.0, seed: int = 0
+) -> list[TraceRecord]:
     """Read a trace, its kind told by the first line; times start at 0 and never go back.
 
     Args:
-        path: the file.
+        path: the file, or the folder of ServeGen.
         limit: most records to read; None is all.
+        start_s: seconds of the trace, from its own beginning, that are passed over.
+        seed: of what is drawn, where a trace gives distributions.
 
     Raises:
         ConfigError: names the line, and the column where there is one.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"trace {path}: {error}") from None
-    lines = text.splitlines()
-    if not lines:
-        raise ConfigError(f"trace {path} is empty")
-    read = _mooncake if lines[0].lstrip().startswith("{") else _table
-    records: list[TraceRecord] = []
-    for number, record in read(lines, path):
-        if records and record.at < records[-1].at:
-            raise ConfigError(f"trace {path}, line {number}: its time is before the line above")
-        records.append(record)
-        if len(records) == limit:
-            break
+    if path.is_dir():
+        records = read_servegen(path, seed=seed, start_s=start_s, limit=limit)
+    else:
+        records = _read_file(path, limit, start_s)
     if not records:
-        raise ConfigError(f"trace {path} has no requests")
+        after = f" after second {start_s:g}" if start_s else ""
+        raise ConfigError(f"trace {path} has no requests{after}")
     start = records[0].at
     return [replace(record, at=record.at - start) for record in records]
+
+
+def _read_file(path: Path, limit: int | None, start_s: float) -> list[TraceRecord]:
+    text = trace_text(path)
+    if not text.strip():
+        raise ConfigError(f"trace {path} is empty")
+    read = _mooncake if text.lstrip().startswith("{") else _table
+    records: list[TraceRecord] = []
+    begin = last = -math.inf
+    for number, record in read(text.split("\n"), path):
+        if record.at < last:
+            raise ConfigError(f"trace {path}, line {number}: its time is before the line above")
+        if math.isinf(begin):
+            begin = record.at
+        last = record.at
+        if record.at - begin >= start_s:
+            records.append(record)
+            if len(records) == limit:
+                break
+    return records
 
 
 def scaled(records: list[TraceRecord], factor: float) -> list[TraceRecord]:
@@ -129,9 +126,10 @@ def _table(lines: list[str], path: Path) -> Iterator[tuple[int, TraceRecord]]:
             f"trace {path}, line 1: no column {missing[0]}; it has {', '.join(header)}"
         )
     columns = [header.index(name) for name in names]
-    for number, row in enumerate(rows, 2):
+    for row in rows:
         if not row:
             continue
+        number = rows.line_num
         where = f"trace {path}, line {number}"
         if len(row) != len(header):
             raise ConfigError(f"{where} has {len(row)} columns, not {len(header)}; is it torn?")
@@ -170,8 +168,14 @@ def _tokens(text: str, where: str) -> int:
         count = int(text)
     except ValueError:
         raise ConfigError(f"{where}: {text!r} is not a whole number") from None
+    return _in_range(count, where)
+
+
+def _in_range(count: int, where: str) -> int:
     if count < 0:
         raise ConfigError(f"{where}: {count} is negative")
+    if count > _MOST_TOKENS:
+        raise ConfigError(f"{where}: {count} is more than any model takes ({_MOST_TOKENS})")
     return max(1, count)
 
 
@@ -185,15 +189,14 @@ def _mooncake(lines: list[str], path: Path) -> Iterator[tuple[int, TraceRecord]]
             item = decoder.decode(line)
         except msgspec.DecodeError as error:
             raise ConfigError(f"{where}: {error}") from None
-        for name in ("timestamp", "input_length", "output_length"):
-            if getattr(item, name) < 0:
-                raise ConfigError(f"{where}, column {name}: {getattr(item, name)} is negative")
+        if item.timestamp < 0:
+            raise ConfigError(f"{where}, column timestamp: {item.timestamp} is negative")
         yield (
             number,
             TraceRecord(
                 item.timestamp / 1000,
-                max(1, item.input_length),
-                max(1, item.output_length),
+                _in_range(item.input_length, f"{where}, column input_length"),
+                _in_range(item.output_length, f"{where}, column output_length"),
                 item.hash_ids,
             ),
         )

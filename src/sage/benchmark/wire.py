@@ -9,7 +9,7 @@ import msgspec
 
 from sage.benchmark.classes import TrafficClass
 from sage.benchmark.prompts import PromptText
-from sage.benchmark.traces import BLOCK_TOKENS
+from sage.benchmark.trace_record import BLOCK_TOKENS
 from sage.benchmark.workload import PlannedRequest
 from sage.inference.gateway.target import Target
 from sage.inference.scheduling.slo import SLO
@@ -64,9 +64,7 @@ class RequestWriter:
         self._chat_head = prepared("/v1/chat/completions")
         self._embedding_head = prepared("/v1/embeddings")
         encode = msgspec.json.encode
-        self._chat_open = (
-            b'{"model":' + encode(models.chat) + b',"messages":[{"role":"user","content":"'
-        )
+        self._chat_open = b'{"model":' + encode(models.chat) + b',"messages":['
         whole = b',"temperature":0' + (b',"ignore_eos":true' if ignore_eos else b"")
         streamed = whole + b',"stream":true,"stream_options":{"include_usage":true}'
         self._chat_close = {False: whole, True: streamed}
@@ -77,9 +75,9 @@ class RequestWriter:
         """Return head and body."""
         if request.traffic is TrafficClass.CHAT:
             head = self._chat_head
-            body = b'%b%b"}],"max_tokens":%d%b%b}' % (
+            body = b'%b%b],"max_tokens":%d%b%b}' % (
                 self._chat_open,
-                self._prompt(request),
+                self._messages(request),
                 request.output_tokens,
                 self._chat_close[request.stream],
                 _sender(request),
@@ -106,6 +104,16 @@ class RequestWriter:
         if found is None:
             found = self._terms[key] = _term_headers(*key)
         return found
+
+    def _messages(self, request: PlannedRequest) -> bytes:
+        if not request.messages:
+            return b'{"role":"user","content":"%b"}' % self._prompt(request)
+        # The first one bears the run's mark: what comes after it differs with it.
+        return b",".join(
+            b'{"role":"%b","content":"%b"}'
+            % (role.encode(), (self._text.take if number else self._marked)(tokens, start))
+            for number, (role, tokens, start) in enumerate(request.messages)
+        )
 
     def _prompt(self, request: PlannedRequest) -> bytes:
         if not request.blocks:

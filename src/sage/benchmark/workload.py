@@ -3,51 +3,19 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
-from itertools import accumulate, islice
+from collections.abc import Iterator
+from itertools import accumulate, repeat
 from pathlib import Path
 
 from sage.benchmark.arrivals import ArrivalPattern
 from sage.benchmark.classes import RequestClass, TrafficClass
 from sage.benchmark.config import BenchmarkConfig, HybridBenchmarkConfig
 from sage.benchmark.lengths import Lengths, parse_lengths
+from sage.benchmark.planned_request import PlannedRequest
+from sage.benchmark.sessions import join_turns
 from sage.benchmark.traces import read_trace, scaled
-from sage.inference.scheduling.slo import SLO
 
-
-@dataclass(slots=True)
-class PlannedRequest:
-    """One request as it will be sent.
-
-    Attributes:
-        index: its place in the run.
-        at: seconds from the start when it should leave; 0 in a closed loop.
-        traffic: what it asks for.
-        prompt_tokens: of the prompt, or of each text to embed.
-        output_tokens: most tokens asked for; 0 for embeddings.
-        batch: texts to embed; 1 for chat.
-        start: where in the text its prompt begins.
-        tenant: whose it is; empty when there is only one.
-        priority: larger is more urgent.
-        blocks: ids of the prompt's blocks of 512 tokens, when a trace gives them.
-        cls: the name of its class, by which results are told apart.
-        slo: what a good answer keeps to, in seconds; the gateway is told; None for nothing.
-        stream: whether a chat answer is streamed.
-    """
-
-    index: int
-    at: float
-    traffic: TrafficClass
-    prompt_tokens: int
-    output_tokens: int = 0
-    batch: int = 1
-    start: int = 0
-    tenant: str = ""
-    priority: int = 0
-    blocks: tuple[int, ...] = ()
-    cls: str = TrafficClass.CHAT.value
-    slo: SLO | None = None
-    stream: bool = True
+__all__ = ["PlannedRequest", "plan_requests"]
 
 
 def plan_requests(config: BenchmarkConfig) -> list[PlannedRequest]:
@@ -66,12 +34,17 @@ def plan_requests(config: BenchmarkConfig) -> list[PlannedRequest]:
         request.priority += rng.choice(config.priorities)
         if config.tenants > 1:
             request.tenant = f"tenant-{rng.randrange(config.tenants) + 1}"
+    if config.has_sessions:
+        join_turns(requests, config.system_lengths(), _generator(config, "systems"))
     return requests
 
 
 def _of_trace(config: BenchmarkConfig) -> list[PlannedRequest]:
     assert config.trace is not None
-    records = scaled(read_trace(Path(config.trace), limit=config.requests), config.time_scale)
+    read = read_trace(
+        Path(config.trace), limit=config.requests, start_s=config.trace_start_s, seed=config.seed
+    )
+    records = scaled(read, config.time_scale)
     mix = _Mix(config)
     requests = []
     for index, record in enumerate(records):
@@ -84,14 +57,21 @@ def _of_trace(config: BenchmarkConfig) -> list[PlannedRequest]:
 
 def _drawn(config: BenchmarkConfig) -> list[PlannedRequest]:
     assert config.requests is not None
-    if config.arrival is ArrivalPattern.CLOSED:
-        times = [0.0] * config.requests
-    else:
-        endless = config.arrivals().times(_generator(config, "arrivals"))
-        times = list(islice(endless, config.requests))
+    times: Iterator[float] = repeat(0.0)
+    if config.arrival is not ArrivalPattern.CLOSED:
+        times = config.arrivals().times(_generator(config, "arrivals"))
     mix = _Mix(config)
-    sizes = _generator(config, "sizes")
-    return [mix.draw().drawn(index, at, sizes) for index, at in enumerate(times)]
+    sizes, sessions = _generator(config, "sizes"), _generator(config, "sessions")
+    turns, think = config.lengths("turns"), config.think_times()
+    requests: list[PlannedRequest] = []
+    while (left := config.requests - len(requests)) > 0:
+        at, shape = next(times), mix.draw()
+        for turn in range(min(left, turns.draw(sessions) if shape.chat else 1)):
+            request = shape.drawn(len(requests), at, sizes)
+            if turn:
+                request.follows, request.think_s = request.index - 1, think.value(sessions)
+            requests.append(request)
+    return requests
 
 
 class _Mix:
@@ -109,10 +89,15 @@ class _Mix:
 
 
 class _Shape:
-    """One class, with what the configuration says where the class does not."""
+    """One class, with what the configuration says where the class does not.
+
+    Attributes:
+        chat: whether it is of chat requests.
+    """
 
     def __init__(self, config: BenchmarkConfig, cls: RequestClass) -> None:
         self._cls = cls
+        self.chat = cls.traffic is TrafficClass.CHAT
         self._slo = cls.slo
         self._stream = config.stream if cls.stream is None else cls.stream
 

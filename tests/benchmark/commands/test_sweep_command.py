@@ -89,7 +89,9 @@ def test_a_live_sweep_sets_each_policy_and_repeats_no_prompts(bench: Any) -> Non
     # Of the text's 100,000 beginnings two requests may happen to draw the same.
     assert len(set(prompts)) >= 78
     sizes = [body["max_tokens"] for body in server.bodies]
-    assert sizes[:20] == sizes[20:40] == sizes[40:60] == sizes[60:]
+    # A busy machine may take those that leave together in another order.
+    runs = [sorted(sizes[begin : begin + 20]) for begin in (0, 20, 40, 60)]
+    assert runs[0] == runs[1] == runs[2] == runs[3]
 
 
 def test_ctrl_c_keeps_the_runs_that_were_done(bench: Any) -> None:

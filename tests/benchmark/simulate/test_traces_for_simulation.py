@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sage.benchmark.traces import TraceRecord, read_trace, repeated
+from sage.benchmark.trace_record import TraceRecord
+from sage.benchmark.traces import read_trace, repeated
 from sage.errors import ConfigError
 
 _BURSTGPT = """Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type

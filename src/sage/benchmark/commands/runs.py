@@ -11,7 +11,7 @@ import click
 from sage.benchmark.commands.measuring import measure
 from sage.benchmark.commands.targets import output_options, target_options, workload_values
 from sage.benchmark.config import BenchmarkConfig
-from sage.benchmark.options import build_config, workload_options
+from sage.benchmark.options import TRACE_ONLY, build_config, workload_options
 from sage.benchmark.simulate.commands import (
     policy_option,
     scale_option,
@@ -26,7 +26,7 @@ from sage.errors import ConfigError
 @click.command()
 @target_options
 @output_options
-@workload_options(leave_out=("rounds", "time_scale"))
+@workload_options(leave_out=("rounds", *TRACE_ONLY))
 @click.option(
     "--policy", help="Scheduling policy of the gateway for this run.  [default: the one in force]"
 )
@@ -37,14 +37,14 @@ def run(config_file: Path | None, mode: str | None, policy: str | None, **option
 
 
 @click.command()
-@click.argument("trace", type=click.Path(dir_okay=False, exists=True))
+@click.argument("trace", type=click.Path(exists=True))
 @target_options
 @output_options
 @workload_options(
     leave_out=(
         *("rounds", "llm_ratio", "embedding_model", "embedding_tokens", "embedding_batch"),
         *("arrival", "rate", "cv", "burst_size", "ramp_from", "ramp_s", "users", "think_s"),
-        *("prompt_tokens", "output_tokens", "requests"),
+        *("prompt_tokens", "output_tokens", "turns", "think", "system_tokens", "requests"),
     )
 )
 @click.option("--requests", type=int, help="Most requests to replay.  [default: the whole trace]")
@@ -57,7 +57,7 @@ def replay(
     requests: int | None,
     **options: Any,
 ) -> int:
-    """Replay a trace: Azure's or BurstGPT's CSV, or Mooncake's JSON lines."""
+    """Replay a trace: Azure's or BurstGPT's CSV, Mooncake's JSON lines, or a folder of ServeGen."""
     config = build_config(config_file, mode, {"trace": trace, **workload_values(options)})
     config = replace(config, requests=requests)
     config.validate()
@@ -67,7 +67,7 @@ def replay(
 @click.command()
 @target_options
 @output_options
-@workload_options(leave_out=("time_scale",))
+@workload_options(leave_out=TRACE_ONLY)
 @click.option(
     "--policies",
     help="Policies to compare, separated by commas; the first is the measure of the others.  "

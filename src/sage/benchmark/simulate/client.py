@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from sage.benchmark.agenda import Agenda
 from sage.benchmark.classes import TrafficClass
 from sage.benchmark.exchange import Exchange, Failure
 from sage.benchmark.simulate.engine_request import EngineModel, EngineRequest
@@ -69,7 +70,7 @@ class Client:
         self._timeout_s = timeout_s
         self._slots = max_in_flight or _UNLIMITED
         self._on_answer = on_answer
-        self._source: deque[PlannedRequest] = deque()
+        self._agenda = Agenda()
         self._held: deque[tuple[PlannedRequest, float]] = deque()
         self._deadlines: deque[Flight] = deque()
         self._out = 0
@@ -81,25 +82,26 @@ class Client:
         self.exchanges: list[Exchange] = []
 
     def begin(self, requests: Sequence[PlannedRequest], users: int, think_s: float) -> None:
-        """Take the requests, in the order they are due, and send a closed loop's first."""
-        self._source = deque(requests)
+        """Take the requests, as `Agenda` does, and send a closed loop's first."""
+        self._agenda = Agenda(requests)
         self._users, self._think_s = users, think_s
         self._free = not users and self._slots == _UNLIMITED
         if users:
             for _ in range(min(users, len(requests))):
-                self._issue(self._source.popleft(), 0.0)
+                self._issue(self._agenda.take(), 0.0)
         else:
             self._look_ahead()
 
     def send_next(self) -> None:
         """Issue the request that is due."""
-        planned = self._source.popleft()
+        due, gateway_at = self._agenda.next_at, self.due
+        planned = self._agenda.take()
         if self._free:
-            self._arrive(self.due, self._flight(planned, planned.at, planned.at))
+            self._arrive(gateway_at, self._flight(planned, due, due))
         elif self._out < self._slots:
-            self._issue(planned, planned.at)
+            self._issue(planned, due)
         else:
-            self._held.append((planned, planned.at))
+            self._held.append((planned, due))
         self._look_ahead()
 
     def answered(self, flight: Flight, ended: float) -> None:
@@ -116,10 +118,7 @@ class Client:
             self._events.at(now + self._lag, partial(self._failed, kind, detail), flight)
 
     def _look_ahead(self) -> None:
-        if self._source:
-            self.due = self._source[0].at + (self._lag if self._free else 0.0)
-        else:
-            self.due = NEVER
+        self.due = self._agenda.next_at + (self._lag if self._free else 0.0)
 
     def _issue(self, planned: PlannedRequest, now: float, intended: float | None = None) -> None:
         flight = self._flight(planned, now, now if intended is None else intended)
@@ -176,15 +175,17 @@ class Client:
         if self._on_answer is not None:
             self._on_answer(flight.exchange)
         if self._users:
-            if self._source:
+            if self._agenda.left:
                 self._events.at(now + self._think_s, self._next_of_user, None)
         elif self._held:
             planned, intended = self._held.popleft()
             self._issue(planned, now, intended)
+        if self._agenda.ended(flight.exchange.request, now):
+            self._look_ahead()
 
     def _next_of_user(self, now: float, _: None) -> None:
-        if self._source:
-            self._issue(self._source.popleft(), now)
+        if self._agenda.left:
+            self._issue(self._agenda.take(), now)
 
 
 def is_out(exchange: Exchange) -> bool:

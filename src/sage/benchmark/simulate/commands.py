@@ -18,14 +18,14 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _LIVE_ONLY = ("url", "model", "embedding_model", "text", "ignore_eos", "warmup_requests")
 _TRACE_HAS = (
     *("arrival", "rate", "cv", "burst_size", "ramp_from", "ramp_s", "users", "think_s"),
-    *("prompt_tokens", "output_tokens"),
+    *("prompt_tokens", "output_tokens", "turns", "think", "system_tokens"),
 )
 
 trace_option = click.option(
     "--trace",
-    type=click.Path(dir_okay=False, exists=True),
-    help="Replay this trace (Azure, Mooncake, BurstGPT), whole unless --requests says how many.  "
-    "[default: requests are drawn]",
+    type=click.Path(exists=True),
+    help="Replay this trace (Azure, Mooncake, BurstGPT, ServeGen), whole unless --requests says "
+    "how many.  [default: requests are drawn]",
 )
 scale_option = click.option(
     "--rate-scale",

@@ -9,7 +9,7 @@ from sage.benchmark.simulate.embedding_engine import EmbeddingEngine
 from sage.benchmark.simulate.engine_request import EngineModel
 from sage.benchmark.simulate.llm_engine import LlmEngine
 from sage.benchmark.simulate.profile import EmbeddingProfile, LlmProfile, Profile, load_profile
-from sage.benchmark.traces import BLOCK_TOKENS
+from sage.benchmark.trace_record import BLOCK_TOKENS
 from sage.errors import ConfigError
 from sage.inference.scheduling.instance import InstanceSpec
 from sage.inference.scheduling.request import Kind
