@@ -54,7 +54,7 @@ def differences(name: str, comparison: Comparison, cls: str) -> Chart | None:
 
     return draw(
         name,
-        f"Differences to {baseline}, {which}, {comparison.rounds} paired rounds",
+        f"Differences to {baseline}, {which}, {_rounds(comparison.rounds)}",
         _description(lines, baseline, comparison.rounds),
         (8.6, 1.1 + 0.27 * len(lines)),
         paint,
@@ -75,6 +75,10 @@ def _lines(rows: Sequence[Row]) -> list[_Line]:
         for row in rows
         if row.difference is not None and (base := bases.get(row.metric, 0.0)) > 0
     ]
+
+
+def _rounds(count: int) -> str:
+    return f"{count} paired round{'s' * (count != 1)}"
 
 
 def _paint(axes: Axes, lines: Sequence[_Line]) -> None:
@@ -109,9 +113,9 @@ def _paint(axes: Axes, lines: Sequence[_Line]) -> None:
 
 def _description(lines: Sequence[_Line], baseline: str, rounds: int) -> str:
     parts = [
-        f"Mean difference of each figure to that of {baseline}, in percent of it, over {rounds} "
-        "rounds with the same requests; the bar is the 95% interval. A dot is better, a cross "
-        "worse, a bare tick neither."
+        f"Mean difference of each figure to that of {baseline}, in percent of it, over "
+        f"{_rounds(rounds)} with the same requests; the bar is the 95% interval. A dot is "
+        "better, a cross worse, a bare tick neither."
     ]
     if rounds == 1:
         parts.append("One round has no interval, so no difference is shown.")
