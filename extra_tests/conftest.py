@@ -1,4 +1,4 @@
-"""The tests of engines that bring torch share the fixtures of the others."""
+"""The tests of what not every machine has share the fixtures of the others."""
 
 from tests.conftest import anyio_backend, free_port, isolated_home
 
