@@ -74,7 +74,8 @@ def markdown(data: Mapping[str, Any]) -> str:
         "Written by `python benchmarks/client.py --page` from `benchmarks/results/client.json`.",
         "",
         f"{where}; {data['date']}; `{data['command']}`.",
-        f"{versions}. Load averages at the end: {loads}.",
+        f"{versions}. Load averages at the end: {loads}; runs repeated, as answers failed: "
+        f"{figures['repeated']}.",
         "",
         "| what | bar | measured |  |",
         "|---|---|---|---|",
@@ -106,7 +107,7 @@ _HOW = (
     "A streamed event's share is all of a stream's CPU time by its events with tokens. Drawing the",
     "requests comes before the clock starts and is not in it. Rounds go over all loads in turn,",
     "and one before them does not count; figures are medians over the rounds (lowest–highest). A",
-    "run with a failed answer is no result.",
+    "run with a failed answer is no result and is repeated.",
     "",
     "Late to leave is the time from when a request should have left until the load handed it to",
     "a connection. It is part of every latency that sage-cp-bench reports. A timerfd wakes the",

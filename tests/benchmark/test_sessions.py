@@ -24,6 +24,7 @@ from sage.benchmark.prompts import built_in_text
 from sage.benchmark.run import Bench
 from sage.benchmark.simulate.bench import simulate
 from sage.benchmark.simulate.config import SimulationConfig
+from sage.benchmark.sweep.axis import AXES
 from sage.benchmark.target import Found
 from sage.benchmark.wire import Models, RequestWriter
 from sage.benchmark.workload import plan_requests
@@ -32,6 +33,7 @@ from sage.inference.gateway.target import parse_target
 
 from .server import Answer, TinyServer, quick
 
+_TEXT = built_in_text()
 _CHATS = LLMBenchmarkConfig(
     requests=60,
     rate=50,
@@ -59,7 +61,7 @@ def _sessions(requests: list[PlannedRequest]) -> list[list[PlannedRequest]]:
 
 def _content(request: PlannedRequest) -> list[dict[str, str]]:
     target = parse_target("http://127.0.0.1:8000")
-    data = RequestWriter(target, Models("c"), built_in_text()).write(request)
+    data = RequestWriter(target, Models("c"), _TEXT).write(request)
     messages: list[dict[str, str]] = json.loads(data.split(b"\r\n\r\n", 1)[1])["messages"]
     return messages
 
@@ -135,6 +137,16 @@ def test_sessions_change_nothing_of_what_is_drawn_for_single_chats() -> None:
         if request.traffic is TrafficClass.EMBEDDING:
             assert not request.messages
             assert request.follows is None
+
+
+def test_a_sweep_issues_sessions_for_as_long_as_it_says() -> None:
+    """Sixty seconds of sessions are as many requests as these have turns."""
+    chats = replace(_CHATS, turns="uniform:2:6")
+    made = AXES["rate"].at(chats, 20, seconds=60)
+    assert made.requests == 20 * 60 * 4
+    assert plan_requests(made)[-1].at == pytest.approx(60, rel=0.15)
+    mixed = HybridBenchmarkConfig(turns="3", llm_ratio=0.25)
+    assert AXES["rate"].at(mixed, 10, seconds=4).requests == 10 * 4 * 1.5
 
 
 _delays = st.floats(0, 5)
@@ -227,7 +239,7 @@ def test_turns_that_were_not_reached_are_counted() -> None:
             if seen["answers"] == 5:
                 load.stop()
 
-        writer = RequestWriter(target, Models("chat"), built_in_text())
+        writer = RequestWriter(target, Models("chat"), _TEXT)
         load = Load(target, writer, on_answer=count)
         result = await load.run(requests)
         return len(result.exchanges), result.unsent

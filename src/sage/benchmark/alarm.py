@@ -18,6 +18,7 @@ from typing import Protocol
 _CLOCK_MONOTONIC = 1
 _NONBLOCK_CLOEXEC = os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)
 _SHORTEST_NS = 1  # zero would disarm it
+_TICK_S = 0.001  # nearer moments would be rounded to now
 _FIRINGS = 8  # bytes that count how often it fired
 
 
@@ -90,7 +91,7 @@ class _TimerFile:
 
 
 class LoopTimer:
-    """A timer of the loop: what is nearer than half a millisecond is passed in polling."""
+    """A timer of the loop, which counts in milliseconds: up to one late, but it does not poll."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, fire: Callable[[], None]) -> None:
         self._loop = loop
@@ -99,7 +100,7 @@ class LoopTimer:
 
     def set(self, seconds: float) -> None:
         self.close()
-        self._handle = self._loop.call_later(seconds, self._fire)
+        self._handle = self._loop.call_later(max(_TICK_S, seconds), self._fire)
 
     def close(self) -> None:
         if self._handle is not None:

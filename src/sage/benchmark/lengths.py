@@ -29,6 +29,11 @@ class Lengths:
     second: float = 0.0
     most: int = 1_000_000
 
+    @property
+    def mean(self) -> float:
+        """The mean of what is drawn, but for rounding and cutting."""
+        return (self.first + self.second) / 2 if self.form == "uniform" else self.first
+
     def draw(self, rng: random.Random) -> int:
         """Return one number."""
         if self.form == "uniform":

@@ -15,7 +15,7 @@ from sage.benchmark.planned_request import PlannedRequest
 from sage.benchmark.sessions import join_turns
 from sage.benchmark.traces import read_trace, scaled
 
-__all__ = ["PlannedRequest", "plan_requests"]
+__all__ = ["PlannedRequest", "plan_requests", "requests_per_arrival"]
 
 
 def plan_requests(config: BenchmarkConfig) -> list[PlannedRequest]:
@@ -37,6 +37,14 @@ def plan_requests(config: BenchmarkConfig) -> list[PlannedRequest]:
     if config.has_sessions:
         join_turns(requests, config.system_lengths(), _generator(config, "systems"))
     return requests
+
+
+def requests_per_arrival(config: BenchmarkConfig) -> float:
+    """Return how many requests an arrival brings in the mean: a chat's turns, or one."""
+    classes = config.request_classes()
+    chats = sum(one.share for one in classes if one.traffic is TrafficClass.CHAT)
+    share = chats / sum(one.share for one in classes)
+    return share * config.lengths("turns").mean + 1 - share
 
 
 def _of_trace(config: BenchmarkConfig) -> list[PlannedRequest]:

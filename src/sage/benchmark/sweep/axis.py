@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from sage.benchmark.arrivals import ArrivalPattern
 from sage.benchmark.classes import RequestClass, TrafficClass
 from sage.benchmark.config import BenchmarkConfig, HybridBenchmarkConfig, with_options
+from sage.benchmark.workload import requests_per_arrival
 from sage.errors import ConfigError, UnknownKeyError
 
 
@@ -50,7 +51,8 @@ class Axis:
             raise ConfigError(f"{self.name} is {value:g}; it must be a whole number")
         made = self.put(config, value)
         if seconds is not None:
-            made = replace(made, requests=max(1, math.ceil(made.rate * seconds)))
+            count = made.rate * seconds * requests_per_arrival(made)
+            made = replace(made, requests=max(1, math.ceil(count)))
         made.validate()
         return made
 
