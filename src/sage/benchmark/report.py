@@ -29,6 +29,7 @@ _LATENCIES = (
     ("TPOT", "tpot_ms"),
     ("ITL", "itl_ms"),
     ("E2E", "e2e_ms"),
+    ("queue", "queue_ms"),
     ("delay", "delay_ms"),
     ("queue", "queue_ms"),
 )
@@ -53,6 +54,8 @@ _RAW_COLUMNS = (
     "output_tokens",
     "instance",
     "interrupted",
+    "queue_ms",
+    "tenant",
 )
 
 
@@ -119,6 +122,8 @@ def _run(run: Run, raw: bool) -> dict[str, Any]:
         "summary": msgspec.to_builtins(run.summary),
         "verdict": msgspec.to_builtins(run.verdict),
         "connections": run.load.connections,
+        "servers": msgspec.to_builtins(run.servers),
+        "gpus": msgspec.to_builtins(run.gpus),
     }
     if raw:
         began = run.load.began
@@ -142,6 +147,8 @@ def _raw(exchange: Exchange, began: float) -> tuple[Any, ...]:
         exchange.output_tokens,
         exchange.instance,
         exchange.interrupted,
+        exchange.queue_ms,
+        exchange.request.tenant,
     )
 
 
