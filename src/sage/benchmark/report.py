@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from sage.benchmark.beside import show_beside
 from sage.benchmark.comparison import Comparison, Row
 from sage.benchmark.config import BenchmarkConfig, mode_of
 from sage.benchmark.exchange import Exchange
@@ -31,7 +32,6 @@ _LATENCIES = (
     ("E2E", "e2e_ms"),
     ("queue", "queue_ms"),
     ("delay", "delay_ms"),
-    ("queue", "queue_ms"),
 )
 _SHARES = {
     "mean": "mean",
@@ -205,6 +205,7 @@ def show_run(run: Run, console: Console) -> None:
             f"{fairness.attainment:.3f} of attainment",
             highlight=False,
         )
+    show_beside(run, console)
     show_verdict(run, console)
 
 
