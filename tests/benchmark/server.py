@@ -33,9 +33,13 @@ class Answer:
 
     def json(self, payload: Any, status: int = 200) -> None:
         """Answer in one piece."""
-        body = json.dumps(payload).encode()
+        self.text(json.dumps(payload), status, "application/json")
+
+    def text(self, text: str, status: int = 200, kind: str = "text/plain") -> None:
+        """Answer with a text."""
+        body = text.encode()
         self.writer.write(
-            f"HTTP/1.1 {status} {REASONS[status]}\r\ncontent-type: application/json\r\n"
+            f"HTTP/1.1 {status} {REASONS[status]}\r\ncontent-type: {kind}\r\n"
             f"content-length: {len(body)}\r\n\r\n".encode()
             + body
         )
@@ -89,6 +93,8 @@ class TinyServer:
         bodies: of the POSTs, in the order they came.
         policy: in force; None when the management route is not there.
         set_policies: what was put in force, in order.
+        page: its metrics page; empty for none.
+        instances: those it says it has; None when the management route is not there.
         stubborn: takes a policy and does not follow it.
     """
 
@@ -100,6 +106,8 @@ class TinyServer:
         self.available = dict.fromkeys(names, "as it says")
         self.set_policies: list[str] = []
         self.stubborn = False
+        self.page = ""
+        self.instances: list[dict[str, Any]] | None = None
         self.url = ""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -155,6 +163,11 @@ class TinyServer:
         if path == "/v1/models":
             models = [{"id": "chat", "kind": "llm"}, {"id": "embed", "kind": "embedding"}]
             answer.json({"data": models})
+        elif path == "/metrics":
+            answer.text(self.page, 200 if self.page else 404)
+        elif path == "/v1/management/instances":
+            status = 404 if self.instances is None else 200
+            answer.json({"instances": self.instances}, status)
         elif path == "/v1/management/policy":
             self._manage(method, body, answer)
         else:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sage.benchmark.intervals import Interval, Resampling, Stretches
+from sage.benchmark.intervals import Resampling, Stretches
 from sage.benchmark.statistics import percentile
 
 
@@ -96,7 +96,16 @@ def test_a_class_is_cut_where_the_whole_run_is() -> None:
     assert found.high is not None
     assert found.low < 5
     assert found.high > 15
-    assert some.share([True] * 100) == Interval(1.0, 1.0)
+
+
+def test_no_failure_seen_is_not_no_failure() -> None:
+    """Of 100 requests that are all good, 3.6% may be bad; of none that is, as many good."""
+    cut = _cut([float(index) for index in range(100)], least_s=1.0)
+    good, bad = cut.share([True] * 100), cut.share([False] * 100)
+    assert good is not None
+    assert bad is not None
+    assert (good.low, good.high) == pytest.approx((0.9638, 1.0), abs=1e-4)
+    assert (bad.low, bad.high) == pytest.approx((0.0, 0.0362), abs=1e-4)
 
 
 def test_a_rate_is_scaled_from_the_whole_run() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -36,6 +37,16 @@ def _run(handler: Handler, hybrid: bool = False, **options: Any) -> Run:
         return Bench(config, Found(server.url, Models("chat", "embed"))).run()
 
 
+def _calm_run(handler: Handler, forget: Callable[[], None], **options: Any) -> Run:
+    """Run until nothing else on this machine has kept the client waiting; three times at most."""
+    for _ in range(3):
+        forget()
+        run = _run(handler, **options)
+        if max(run.verdict.loop_lag_p99_ms, run.verdict.send_lag_p99_ms) < 2:
+            return run
+    pytest.skip("this machine is too busy to time milliseconds")
+
+
 def test_a_stall_shows_in_the_latency_of_all_who_had_to_wait() -> None:
     """With at most 8 out at once, a stall of half a second delays the hundred due meanwhile.
 
@@ -53,7 +64,8 @@ def test_a_stall_shows_in_the_latency_of_all_who_had_to_wait() -> None:
         answer.quick()
 
     slo = LLMSLOConfig(ttft_ms=None, tpot_ms=None, e2e_ms=157)
-    run = _run(stalls, requests=800, rate=200, max_in_flight=8, slo=slo)
+    options = {"requests": 800, "rate": 200, "max_in_flight": 8, "slo": slo}
+    run = _calm_run(stalls, lambda: gate.update(until=0.0), **options)
     overall = run.summary.overall
     assert overall.e2e_ms is not None
     assert overall.e2e_ms.p99 == pytest.approx(460, abs=40)
@@ -73,7 +85,7 @@ def test_a_freeze_of_all_streams_shows_in_the_gaps() -> None:
             await asyncio.sleep(0.3 if token == 9 else 0.005)
         answer.end(tokens=20)
 
-    run = _run(freezes, requests=20, rate=100)
+    run = _calm_run(freezes, lambda: None, requests=20, rate=100)
     gaps = run.summary.overall.itl_ms
     assert gaps is not None
     assert gaps.count == 20 * 19
@@ -113,7 +125,7 @@ def test_known_latencies_come_out_within_two_percent(stream: bool) -> None:
         await quick(number, body, answer)
         taken.append((time.perf_counter() - begin) * 1000)
 
-    run = _run(known, requests=60, rate=60, stream=stream)
+    run = _calm_run(known, taken.clear, requests=60, rate=60, stream=stream)
     truth = spread(taken)
     e2e = run.summary.overall.e2e_ms
     assert e2e is not None

@@ -80,6 +80,11 @@ def nvml(failing: int | None) -> SimpleNamespace:
             raise NvmlError(3)
         return SimpleNamespace(gpu=40)
 
+    def power(device: int) -> int:
+        if device == 1:
+            raise NvmlError(3)
+        return 250_000
+
     return SimpleNamespace(
         NVMLError=NvmlError,
         NVML_ERROR_LIBRARY_NOT_FOUND=12,
@@ -91,6 +96,7 @@ def nvml(failing: int | None) -> SimpleNamespace:
         nvmlDeviceGetName=lambda device: b"old" if device else "new",
         nvmlDeviceGetMemoryInfo=lambda device: SimpleNamespace(used=7, total=9),
         nvmlDeviceGetUtilizationRates=utilisation,
+        nvmlDeviceGetPowerUsage=power,
     )
 
 
@@ -101,10 +107,8 @@ def test_reading_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
     env.from_collection([1]).sink(lambda _: None)
     plain, profiled = env.submit(autostop=True), env.submit(autostop=True, profile=True)
     assert plain.gpus == ()
-    assert [(g.name, g.memory_peak, g.utilisation_mean) for g in profiled.gpus] == [
-        ("new", 7, 0.4),
-        ("old", 7, None),
-    ]
+    found = [(g.name, g.memory_peak, g.utilisation_mean, g.power_mean) for g in profiled.gpus]
+    assert found == [("new", 7, 0.4, 250.0), ("old", 7, None, None)]
     assert profiled.as_dict()["gpus"][0]["memory_total"] == 9
 
 

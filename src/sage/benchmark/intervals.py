@@ -80,7 +80,15 @@ class Resampling:
         self._sizes = self._drawn([True] * len(places))
 
     def share(self, good: Sequence[bool]) -> Interval | None:
-        """Return the interval of the share that is good, one flag a request; None without any."""
+        """Return the interval of the share that is good, one flag a request; None without any.
+
+        Where all are good, or none is, there is nothing to resample: the bound is then that of as
+        many independent requests (Clopper and Pearson 1934).
+        """
+        if good and all(good):
+            return Interval(_LOW ** (1 / len(good)), 1.0)
+        if good and not any(good):
+            return Interval(0.0, 1 - _LOW ** (1 / len(good)))
         return _middle(self._shares(good))
 
     def total(self, good: Sequence[bool], figure: float) -> Interval | None:

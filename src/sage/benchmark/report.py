@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from sage.benchmark.beside import show_beside
 from sage.benchmark.comparison import Comparison, Row
 from sage.benchmark.config import BenchmarkConfig, mode_of
 from sage.benchmark.exchange import Exchange
@@ -29,8 +30,8 @@ _LATENCIES = (
     ("TPOT", "tpot_ms"),
     ("ITL", "itl_ms"),
     ("E2E", "e2e_ms"),
-    ("delay", "delay_ms"),
     ("queue", "queue_ms"),
+    ("delay", "delay_ms"),
 )
 _SHARES = {
     "mean": "mean",
@@ -53,6 +54,8 @@ _RAW_COLUMNS = (
     "output_tokens",
     "instance",
     "interrupted",
+    "queue_ms",
+    "tenant",
 )
 
 
@@ -119,6 +122,8 @@ def _run(run: Run, raw: bool) -> dict[str, Any]:
         "summary": msgspec.to_builtins(run.summary),
         "verdict": msgspec.to_builtins(run.verdict),
         "connections": run.load.connections,
+        "servers": msgspec.to_builtins(run.servers),
+        "gpus": msgspec.to_builtins(run.gpus),
     }
     if raw:
         began = run.load.began
@@ -142,6 +147,8 @@ def _raw(exchange: Exchange, began: float) -> tuple[Any, ...]:
         exchange.output_tokens,
         exchange.instance,
         exchange.interrupted,
+        exchange.queue_ms,
+        exchange.request.tenant,
     )
 
 
@@ -198,6 +205,7 @@ def show_run(run: Run, console: Console) -> None:
             f"{fairness.attainment:.3f} of attainment",
             highlight=False,
         )
+    show_beside(run, console)
     show_verdict(run, console)
 
 

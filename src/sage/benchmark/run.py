@@ -20,11 +20,14 @@ from sage.benchmark.exchange import Exchange
 from sage.benchmark.load import Load, LoadResult
 from sage.benchmark.policies import StrategyAdapter
 from sage.benchmark.prompts import PromptText, built_in_text, file_text
+from sage.benchmark.server_pages import ServerReport
 from sage.benchmark.summary import Summary, summarise
+from sage.benchmark.surroundings import Surroundings, surroundings
 from sage.benchmark.target import Found
 from sage.benchmark.verdict import Verdict, judge
 from sage.benchmark.wire import RequestWriter
 from sage.benchmark.workload import PlannedRequest, plan_requests
+from sage.dataflow.gpu import GpuReading
 from sage.errors import ConfigError, SageError
 from sage.inference.gateway.target import parse_target
 
@@ -46,6 +49,8 @@ class Run:
         verdict: the client's on itself.
         load: every exchange.
         simulated: whether its time was, so that no client had a part in it.
+        servers: what each server says of it itself; empty in a simulation.
+        gpus: of this machine, while it ran; empty where there is none.
     """
 
     policy: str | None
@@ -55,6 +60,8 @@ class Run:
     verdict: Verdict
     load: LoadResult = field(repr=False)
     simulated: bool = False
+    servers: list[ServerReport] = field(default_factory=list)
+    gpus: list[GpuReading] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -155,11 +162,20 @@ class Bench:
                 policy = self._adapter.current()
         config = replace(self._config, seed=seed)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            result = runner.run(self._load(config))
+            result, seen = runner.run(self._load(config))
         summary = summarise(result, config, self._found.models)
-        return Run(policy, seed, number, summary, judge(result), result)
+        return Run(
+            policy,
+            seed,
+            number,
+            summary,
+            judge(result),
+            result,
+            servers=seen.servers,
+            gpus=seen.gpus,
+        )
 
-    async def _load(self, config: BenchmarkConfig) -> LoadResult:
+    async def _load(self, config: BenchmarkConfig) -> tuple[LoadResult, Surroundings]:
         requests = plan_requests(config)
         for request in requests:
             request.start += self._shift
@@ -167,8 +183,10 @@ class Bench:
             await self._warm_up(config)
         users = config.users if config.arrival is ArrivalPattern.CLOSED else 0
         load = self._make_load(config, config.max_in_flight, self._on_answer)
-        with _stopped_by_interrupt(load):
-            return await load.run(requests, users=users, think_s=config.think_s)
+        async with surroundings(self._found) as seen:
+            with _stopped_by_interrupt(load):
+                result = await load.run(requests, users=users, think_s=config.think_s)
+        return result, seen
 
     async def _warm_up(self, config: BenchmarkConfig) -> None:
         warming = replace(

@@ -21,6 +21,7 @@ class GpuSample:
         memory_used: bytes, by all processes; None where the device does not tell.
         memory_total: bytes; None likewise.
         utilisation: share of the time, from 0 to 1, in which a kernel ran; None likewise.
+        power: watts; None likewise.
     """
 
     index: int
@@ -28,6 +29,7 @@ class GpuSample:
     memory_used: int | None
     memory_total: int | None
     utilisation: float | None
+    power: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class GpuReading:
         memory_total: bytes; None likewise.
         utilisation_mean: mean share of the time, from 0 to 1, in which a kernel ran; None likewise.
         samples: how many readings these are of.
+        power_mean: mean watts; None likewise.
     """
 
     index: int
@@ -49,6 +52,7 @@ class GpuReading:
     memory_total: int | None
     utilisation_mean: float | None
     samples: int
+    power_mean: float | None = None
 
 
 class GpuProbe:
@@ -84,6 +88,7 @@ class GpuProbe:
 def _reading(samples: Sequence[GpuSample]) -> GpuReading:
     memory = [sample.memory_used for sample in samples if sample.memory_used is not None]
     busy = [sample.utilisation for sample in samples if sample.utilisation is not None]
+    power = [sample.power for sample in samples if sample.power is not None]
     return GpuReading(
         index=samples[0].index,
         name=samples[0].name,
@@ -91,6 +96,7 @@ def _reading(samples: Sequence[GpuSample]) -> GpuReading:
         memory_total=samples[0].memory_total,
         utilisation_mean=sum(busy) / len(busy) if busy else None,
         samples=len(samples),
+        power_mean=sum(power) / len(power) if power else None,
     )
 
 
@@ -136,12 +142,14 @@ class _NvmlReader:
     def _sample(self, index: int, device: Any, name: str) -> GpuSample:
         memory = self._asked(self._nvml.nvmlDeviceGetMemoryInfo, device)
         rates = self._asked(self._nvml.nvmlDeviceGetUtilizationRates, device)
+        milliwatts = self._asked(self._nvml.nvmlDeviceGetPowerUsage, device)
         return GpuSample(
             index=index,
             name=name,
             memory_used=None if memory is None else int(memory.used),
             memory_total=None if memory is None else int(memory.total),
             utilisation=None if rates is None else rates.gpu / 100,
+            power=None if milliwatts is None else milliwatts / 1000,
         )
 
     def _asked(self, question: Callable[[Any], Any], device: Any) -> Any:
