@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sage.benchmark.bounds.chat_work import chat_work
 from sage.benchmark.bounds.relaxation import relax
-from sage.benchmark.bounds.work import Work, chat_work, embedding_work, split
+from sage.benchmark.bounds.work import Work, embedding_work, split
 from sage.benchmark.simulate.config import SimulationConfig
 from sage.benchmark.workload import PlannedRequest
 
