@@ -2,5 +2,6 @@
 
 from sage.benchmark.bounds.bound import Bound, bound
 from sage.benchmark.bounds.reference import Reference, reference
+from sage.benchmark.bounds.standing import Standing, check_bounded, stand
 
-__all__ = ["Bound", "Reference", "bound", "reference"]
+__all__ = ["Bound", "Reference", "Standing", "bound", "check_bounded", "reference", "stand"]

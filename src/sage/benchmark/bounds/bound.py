@@ -11,6 +11,7 @@ from sage.benchmark.bounds.relaxation import relax
 from sage.benchmark.bounds.work import Work, embedding_work, split
 from sage.benchmark.simulate.config import SimulationConfig
 from sage.benchmark.workload import PlannedRequest
+from sage.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,10 @@ def bound(
         weights: of requests by class, at least 0; 1 where nothing is said.
 
     Raises:
-        ConfigError: SciPy is not installed, or a profile cannot be read.
+        ConfigError: SciPy is not installed, a profile cannot be read, or requests follow answers.
     """
+    if any(r.follows is not None for r in requests):
+        raise ConfigError("turns of sessions follow answers; a bound needs moments of their own")
     values = [1.0 if weights is None else weights.get(r.cls, 1.0) for r in requests]
     good = 0.0
     for work, engines in pools(requests, simulation):

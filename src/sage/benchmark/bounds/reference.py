@@ -73,7 +73,7 @@ def reference(
         on_try: called with the best so far after each plan, for a progress display.
 
     Raises:
-        ConfigError: SciPy is not installed, or the load is a closed loop.
+        ConfigError: SciPy is not installed, or requests wait for answers.
     """
     if config.arrival is ArrivalPattern.CLOSED:
         raise ConfigError(
