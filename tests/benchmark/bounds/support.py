@@ -33,7 +33,7 @@ _TIMES = {
 
 
 def write_profiles(folder: Path) -> dict[str, str]:
-    """Write profiles of an engine with room, of a cramped one, and of an embedding engine."""
+    """Write small profiles: with room, cramped, with steps of all kinds, and for embeddings."""
     texts = {
         "kind": "embedding",
         "call_model": {
@@ -45,6 +45,12 @@ def write_profiles(folder: Path) -> dict[str, str]:
     files = {
         "roomy": _llm(num_gpu_blocks=400, max_num_seqs=16, max_num_batched_tokens=128),
         "cramped": _llm(num_gpu_blocks=16, max_num_seqs=5, max_num_batched_tokens=40),
+        "uneven": _llm(
+            times={"decode": [[1, 4.0], [2, 3.5], [4, 9.0]], "r0": 2.0, "d1": 0.2, "least": 3.0},
+            num_gpu_blocks=40,
+            max_num_seqs=8,
+            max_num_batched_tokens=64,
+        ),
         "texts": texts,
     }
     for name, profile in files.items():
@@ -52,9 +58,9 @@ def write_profiles(folder: Path) -> dict[str, str]:
     return {name: str(folder / f"{name}.json") for name in files}
 
 
-def _llm(**capacity: int) -> dict[str, object]:
+def _llm(times: dict[str, object] | None = None, **capacity: int) -> dict[str, object]:
     return {
-        "step_model_for_a_simulator": {"params_ms": _TIMES},
+        "step_model_for_a_simulator": {"params_ms": {**_TIMES, **(times or {})}},
         "f_capacity": {"block_size": 8, "max_model_len": 128, **capacity},
     }
 

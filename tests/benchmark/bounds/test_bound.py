@@ -24,7 +24,7 @@ POLICIES = ("fifo", "hybrid_slo", "lmetric", "edf_ttl")
 @given(
     requests=loads(),
     policy=st.sampled_from(POLICIES),
-    profile=st.sampled_from(["roomy", "cramped"]),
+    profile=st.sampled_from(["roomy", "cramped", "uneven"]),
     engines=st.integers(1, 2),
 )
 def test_no_policy_gets_more(

@@ -220,3 +220,19 @@ def test_stretches_in_closed_form_are_the_steps_one_by_one(
     for request in requests:
         if request.id in kept:
             assert sum(stop - start for start, stop in request.runs) == request.output
+
+
+def test_a_prompt_given_up_half_way_leaves_no_more_than_was_computed() -> None:
+    """What comes after finds only the blocks whose steps were taken, not the whole prompt."""
+    hashes = tuple(range(9))
+
+    def seconds(gone_after: float) -> float:
+        one = engine(max_num_batched_tokens=1024)
+        first = EngineRequest(1, 5000, 1, hashes=hashes)
+        second = EngineRequest(2, 5000, 1, hashes=hashes)
+        emissions = drive(one, [(0.0, first), (10.0, second)], [(gone_after, first)])
+        return emissions[-1].at - 10.0
+
+    cold, half, warm = seconds(0.0), seconds(0.06), seconds(9.0)
+    assert warm < 0.3 * cold
+    assert 0.4 * cold < half < 0.9 * cold

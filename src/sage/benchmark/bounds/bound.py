@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sage.benchmark.bounds.relaxation import Relaxation, relax
-from sage.benchmark.bounds.work import Work, chat_work, embedding_work, split
+from sage.benchmark.bounds.chat_work import chat_work
+from sage.benchmark.bounds.relaxation import relax
+from sage.benchmark.bounds.work import Work, embedding_work, split
 from sage.benchmark.simulate.config import SimulationConfig
 from sage.benchmark.workload import PlannedRequest
+from sage.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,41 +46,28 @@ def bound(
         weights: of requests by class, at least 0; 1 where nothing is said.
 
     Raises:
-        ConfigError: SciPy is not installed, or a profile cannot be read.
+        ConfigError: SciPy is not installed, a profile cannot be read, or requests follow answers.
     """
+    if any(r.follows is not None for r in requests):
+        raise ConfigError("turns of sessions follow answers; a bound needs moments of their own")
     values = [1.0 if weights is None else weights.get(r.cls, 1.0) for r in requests]
-    good = sum(part.value for _, part in relaxations(requests, simulation, weights=weights))
+    good = 0.0
+    for work, engines in pools(requests, simulation):
+        gains = [1.0 if weights is None else weights.get(w.request.cls, 1.0) for w in work]
+        good += relax(work, gains, engines).value
     good *= 1 + 1e-9
     if all(value == 1.0 for value in values):
         good = min(float(math.floor(good)), float(len(requests)))
     return Bound(good, sum(values))
 
 
-def relaxations(
-    requests: Sequence[PlannedRequest],
-    simulation: SimulationConfig,
-    *,
-    weights: Mapping[str, float] | None = None,
-    speed: float = 1.0,
-) -> list[tuple[list[Work], Relaxation]]:
-    """Return the requests' work and the relaxed optimum, for each kind of engine.
-
-    Args:
-        requests: of an open loop.
-        simulation: gateway and engines.
-        weights: of requests by class; 1 where nothing is said.
-        speed: of the engines, relative to their profile.
-    """
-    found = []
-    for work, capacity in _kinds(requests, simulation):
-        gains = [1.0 if weights is None else weights.get(w.request.cls, 1.0) for w in work]
-        found.append((work, relax(work, gains, capacity * speed)))
-    return found
-
-
-def _kinds(
+def pools(
     requests: Sequence[PlannedRequest], simulation: SimulationConfig
 ) -> list[tuple[list[Work], float]]:
+    """Return the requests' work for each kind of engine, and how many engines work on it.
+
+    Requests that no engine is there for are left out.
+    """
     chat, texts = split(requests)
     found: list[tuple[list[Work], float]] = []
     llm, embedding = simulation.profiles()

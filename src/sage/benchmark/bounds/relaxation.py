@@ -9,6 +9,7 @@ from typing import Any
 
 from sage.benchmark.bounds.scipy_extra import solver
 from sage.benchmark.bounds.work import Work
+from sage.errors import SageError
 
 _ROWS = 2500
 # Windows of a level begin so many times in the length of one.
@@ -43,6 +44,7 @@ def relax(work: Sequence[Work], weights: Sequence[float], capacity: float) -> Re
 
     Raises:
         ConfigError: SciPy is not installed.
+        SageError: the solver failed.
     """
     np, linprog, sparse = solver()
     gains = np.array([w if item.possible else 0.0 for item, w in zip(work, weights, strict=True)])
@@ -57,10 +59,10 @@ def relax(work: Sequence[Work], weights: Sequence[float], capacity: float) -> Re
         shares[possible] = 1.0
         return Relaxation(float(gain.sum()), tuple(shares.tolist()))
     found = linprog(-gain, A_ub=costs, b_ub=room, bounds=(0.0, 1.0), method="highs")
-    prices = np.zeros(len(room))
-    if found.x is not None:
-        prices = np.maximum(0.0, -found.ineqlin.marginals)
-        shares[possible] = found.x
+    if found.x is None:
+        raise SageError(f"HiGHS found no solution of a program that has one: {found.message}")
+    prices = np.maximum(0.0, -found.ineqlin.marginals)
+    shares[possible] = found.x
     value = float(prices @ room + np.maximum(0.0, gain - costs.T @ prices).sum())
     return Relaxation(value, tuple(shares.tolist()))
 
@@ -88,7 +90,8 @@ def _rows(np: Any, sparse: Any, work: Sequence[Work], capacity: float) -> tuple[
             inside = np.flatnonzero((last >= back) & (due <= ends[number]))
             rows.append(size + number[inside])
             members.append(inside)
-        rooms.append(capacity * (np.minimum(ends, end) - np.maximum(starts, begin)))
+        spans = np.minimum(ends, end) - np.maximum(starts, begin)
+        rooms.append(capacity * np.maximum(0.0, spans))
         size += len(starts)
     row, member, room = np.concatenate(rows), np.concatenate(members), np.concatenate(rooms)
     ways = [

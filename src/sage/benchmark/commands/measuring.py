@@ -6,6 +6,7 @@ import datetime as dt
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from sage.benchmark.simulate.options import build_simulation, split_options
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from sage.benchmark.bounds import Standing
     from sage.benchmark.report import Origin
     from sage.benchmark.run import Bench, Run
     from sage.benchmark.simulate.bench import SimulatedBench
@@ -29,13 +31,20 @@ INVALID = 7  # no SageError's code, so that scripts can tell a run that counts f
 SIMULATED_EVERY = 1000
 
 
-def measure(config: BenchmarkConfig, options: dict[str, Any], *, comparing: bool = False) -> int:
+def measure(
+    config: BenchmarkConfig,
+    options: dict[str, Any],
+    *,
+    comparing: bool = False,
+    bounds: bool = False,
+) -> int:
     """Measure, report, and return the exit code.
 
     Args:
         config: validated.
         options: the command's flags about target, results and simulated engines.
         comparing: whether the configuration's policies take turns.
+        bounds: whether a simulated run is set beside what could be reached.
 
     Raises:
         SageError: flags contradict, or there is nothing to measure.
@@ -45,12 +54,21 @@ def measure(config: BenchmarkConfig, options: dict[str, Any], *, comparing: bool
     check_target(config, options)
     check_output(options["output"], options["reports"])
     origin = make_origin(options["api_key"])
+    if bounds:
+        from sage.benchmark.bounds import check_bounded
+
+        check_bounded(config)
+    standing = None
     if options["simulate"]:
         found, runs = _simulate(config, options, comparing)
+        if bounds and runs[0].complete:
+            standing = _stand(config, options, runs[0])
     else:
         with live_target(config, options) as found:
             runs = _runs(config, partial(Bench, config, found), comparing)
-    return _report(config, found, origin, runs, options=options, comparing=comparing)
+    return _report(
+        config, found, origin, runs, options=options, comparing=comparing, standing=standing
+    )
 
 
 def make_origin(api_key: str | None) -> Origin:
@@ -70,6 +88,22 @@ def _simulate(
     simulation = build_simulation(config, split_options(options)[0])
     make = partial(SimulatedBench, config, simulation)
     return make().found, _runs(config, make, comparing, every=SIMULATED_EVERY)
+
+
+def _stand(config: BenchmarkConfig, options: dict[str, Any], run: Run) -> Standing:
+    """Set a run beside the reference and the bound, with a line on the way there."""
+    from rich.console import Console
+
+    from sage.benchmark.bounds import Reference, stand
+
+    simulation = build_simulation(config, split_options(options)[0])
+    simulation = replace(simulation, policy=run.policy or simulation.policy)
+    with Console(stderr=True).status("looking for the best plan") as status:
+
+        def tell(best: Reference) -> None:
+            status.update(f"plan {best.tries}: the best has {best.good} in SLO")
+
+        return stand(run.load.exchanges, config, simulation, on_try=tell)
 
 
 def _runs(
@@ -108,6 +142,7 @@ def _report(
     *,
     options: dict[str, Any],
     comparing: bool,
+    standing: Standing | None,
 ) -> int:
     from rich.console import Console
 
@@ -123,10 +158,14 @@ def _report(
         for one in runs:
             if not one.verdict.valid:
                 show_verdict(one, console)
+    if standing is not None:
+        console.print(standing.describe(), highlight=False)
     console.print(f"target {found.url}; seed {config.seed}; {origin.command}", highlight=False)
     if options["output"] or options["reports"]:
-        raw = options["raw"]
-        write_results(document(config, found, origin, runs, comparison, raw=raw), options, console)
+        result = document(config, found, origin, runs, comparison, raw=options["raw"])
+        if standing is not None:
+            result["bounds"] = standing.as_dict()
+        write_results(result, options, console)
     if len(runs) < _expected(config, comparing) or not runs[-1].complete:
         return INTERRUPTED
     return 0 if all(one.verdict.valid for one in runs) else INVALID

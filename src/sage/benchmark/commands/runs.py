@@ -94,10 +94,19 @@ def compare(
 @scale_option
 @policy_option
 @simulation_options()
-def simulate(config_file: Path | None, mode: str | None, policy: str | None, **options: Any) -> int:
+@click.option(
+    "--bounds",
+    is_flag=True,
+    help="Say how good it was of what can be: beside the best plan found by some 30 simulations, "
+    "and beside a bound (docs/bounds.md).  [default: off]",
+)
+def simulate(
+    config_file: Path | None, mode: str | None, policy: str | None, bounds: bool, **options: Any
+) -> int:
     """Simulate a gateway and its engines, and report as of a live run."""
     config = workload(config_file, mode, policy, workload_values(options))
-    return measure(config, {**options, "simulate": True, "embedded": False, "api_key": None})
+    target = {"simulate": True, "embedded": False, "api_key": None}
+    return measure(config, {**options, **target}, bounds=bounds)
 
 
 def _one_policy(config: BenchmarkConfig, policy: str | None) -> BenchmarkConfig:

@@ -20,6 +20,7 @@ from sage.benchmark.verdict import judge
 from sage.benchmark.wire import Models
 from sage.benchmark.workload import PlannedRequest, plan_requests
 from sage.errors import ConfigError
+from sage.inference.scheduling.policy import SchedulingPolicy
 from sage.inference.scheduling.scheduler import Scheduler
 
 
@@ -80,6 +81,7 @@ def simulate(
     config: BenchmarkConfig,
     simulation: SimulationConfig,
     *,
+    policy: SchedulingPolicy | None = None,
     on_answer: Callable[[Exchange], None] | None = None,
 ) -> LoadResult:
     """Simulate the requests and return what became of each, in seconds from 0.
@@ -88,12 +90,15 @@ def simulate(
         requests: in the order they are due.
         config: how the client goes about it: closed loop, time limit, slots, seed.
         simulation: gateway and engines.
+        policy: in place of the simulation's, which is one by name.
         on_answer: called with each exchange that has ended.
 
     Raises:
         SageError: a profile or a policy is wrong, or no engine serves a request.
     """
-    scheduler = Scheduler(simulation.policy, max_queued=simulation.max_queued, seed=config.seed)
+    scheduler = Scheduler(
+        policy or simulation.policy, max_queued=simulation.max_queued, seed=config.seed
+    )
     world = Simulation(
         scheduler,
         simulation.build(),

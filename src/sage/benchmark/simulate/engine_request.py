@@ -26,6 +26,7 @@ class EngineRequest:
         context: tokens that are computed once its prompt is: those before a preemption too.
         blocks: KV blocks it holds alone; those of ``held`` are shared.
         held: how many of its hashes it holds.
+        apart: whether the blocks of its other hashes stay its own.
         phase: which steps it needs one more block in.
         since: the step its running stretch of tokens began in; -1 before.
         generated: tokens it had before that stretch.
@@ -43,6 +44,7 @@ class EngineRequest:
     context: int = 0
     blocks: int = 0
     held: int = 0
+    apart: bool = False
     phase: int = 0
     since: int = -1
     generated: int = 0

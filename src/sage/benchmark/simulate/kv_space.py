@@ -57,11 +57,24 @@ class KvSpace:
             return None
         cache.hold(hashes[:hit])
         cache.take(blocks)
-        kept = cache.keep(hashes[hit:])
-        request.held = hit + kept
-        request.blocks = blocks - kept * self._hash_blocks
+        request.held = hit
+        request.blocks = blocks
         request.left = request.context - hit * self._hash_tokens
         return room
+
+    def computed(self, request: EngineRequest) -> None:
+        """Let others find what is now computed of a request's prompt, and no more than that.
+
+        From the first block on that another request has computed at the same time, a request's
+        blocks stay its own.
+        """
+        held, hashes = request.held, request.hashes
+        whole = min(len(hashes), (request.context - request.left) // self._hash_tokens)
+        if whole > held and not request.apart:
+            kept = self.cache.keep(hashes[held:whole])
+            request.apart = kept < whole - held
+            request.held = held + kept
+            request.blocks -= kept * self._hash_blocks
 
     def grown(self, request: EngineRequest, blocks: int) -> None:
         """Note that a request's tokens now fill so many blocks, shared ones included."""
@@ -71,3 +84,4 @@ class KvSpace:
         """Free what a request holds."""
         self.cache.give(request.blocks, request.hashes[: request.held])
         request.blocks = request.held = 0
+        request.apart = False

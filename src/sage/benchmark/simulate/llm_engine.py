@@ -307,6 +307,8 @@ class LlmEngine:
             else:
                 break
             budget -= work.compute(request, budget)
+            if request.hashes:
+                self._space.computed(request)
             if not request.left:
                 prefilling.remove(request)
         return work
