@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -36,6 +37,8 @@ from sage.benchmark.sweep.plan import Sweep, SweepPlan, Turn
 from sage.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from sage.benchmark.run import Run
     from sage.benchmark.sweep.outcome import Outcome
     from sage.benchmark.target import Found
@@ -118,8 +121,7 @@ def sweep(
     **options: Any,
 ) -> int:
     """Run policies over one axis of load, and find where each one's goodput ends."""
-    axis = find_axis(over)
-    config, seconds = sweep_workload(config_file, mode, options, axis)
+    config, axis, seconds = sweep_workload(config_file, mode, options, lambda _: find_axis(over))
     plan = SweepPlan(
         axis,
         policies_of(config),
@@ -155,9 +157,18 @@ def seeds_of(config: BenchmarkConfig) -> tuple[int, ...]:
 
 
 def sweep_workload(
-    config_file: Path | None, mode: str | None, options: Mapping[str, Any], axis: Axis
-) -> tuple[BenchmarkConfig, float | None]:
-    """Return the workload that file and flags make, and how many seconds each run takes.
+    config_file: Path | None,
+    mode: str | None,
+    options: Mapping[str, Any],
+    choose: Callable[[BenchmarkConfig], Axis],
+) -> tuple[BenchmarkConfig, Axis, float | None]:
+    """Return the workload that file and flags make, its axis, and the seconds of each run.
+
+    Args:
+        config_file: as the flag names it.
+        mode: likewise.
+        options: the other flags.
+        choose: says what is varied.
 
     Raises:
         ConfigError: a value is wrong, or two of them contradict.
@@ -169,11 +180,12 @@ def sweep_workload(
     if options["policies"] is not None:
         names = tuple(name.strip() for name in options["policies"].split(",") if name.strip())
         config = replace(config, policies=names)
+    axis = choose(config)
     if axis.name == "llm_ratio" and isinstance(config, HybridBenchmarkConfig):
         # Engines of both kinds have to be there, whatever ratio the file says.
         config = replace(config, llm_ratio=0.5)
     config.validate()
-    return config, _seconds(config, options, axis)
+    return config, axis, _seconds(config, options, axis)
 
 
 def _seconds(config: BenchmarkConfig, options: Mapping[str, Any], axis: Axis) -> float | None:
@@ -246,11 +258,12 @@ def measuring(
         return
     from sage.benchmark.run import Bench
 
+    texts = count()
     with live_target(config, options) as found:
 
         def live(turn: Turn, progress: SweepProgress) -> Run:
             made = at(turn, progress)
-            return Bench(made, found, on_answer=progress.answered, text=turn.number).run()
+            return Bench(made, found, on_answer=progress.answered, text=next(texts)).run()
 
         yield found, live
 
@@ -275,17 +288,20 @@ def write_sweep(
     config: BenchmarkConfig,
     found: Found,
     options: Mapping[str, Any],
-    console: Any,
+    console: Console,
+    *,
+    extra: Mapping[str, Any] | None = None,
 ) -> int:
     """Say how it was made, write the files that were asked for, and return the exit code."""
     from sage.benchmark.sweep.report import as_json, write_outcome
 
     origin = make_origin(options["api_key"])
     console.print(f"target {found.url}; seed {config.seed}; {origin.command}", highlight=False)
+    data = as_json(outcome, config, found, origin, extra=extra)
     for path in options["output"]:
-        write_outcome(path, outcome, config, found, origin)
+        write_outcome(path, outcome, origin, data)
         console.print(f"results written to {path}", highlight=False)
-    write_reports(options["reports"], as_json(outcome, config, found, origin), "sweep", console)
+    write_reports(options["reports"], data, "sweep", console)
     if not outcome.complete:
         return INTERRUPTED
     return 0 if outcome.valid else INVALID

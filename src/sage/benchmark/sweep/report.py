@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -59,12 +59,14 @@ def show_outcome(
         console.print(text, style="bold red")
 
 
-def write_outcome(
-    path: Path, outcome: Outcome, config: BenchmarkConfig, found: Found, origin: Origin
-) -> None:
+def write_outcome(path: Path, outcome: Outcome, origin: Origin, data: bytes) -> None:
     """Write JSON, CSV or Markdown, as the file's name ends.
 
-    JSON has it all: configuration, target, machine, versions, and the outcome under ``sweep``.
+    Args:
+        path: of the file.
+        outcome: what to write.
+        origin: how it was made.
+        data: the JSON, of `as_json`.
     """
     check_format(path)
     if path.suffix == ".csv":
@@ -72,10 +74,21 @@ def write_outcome(
     elif path.suffix == ".md":
         path.write_text(as_markdown(outcome, origin.command), encoding="utf-8")
     else:
-        path.write_bytes(as_json(outcome, config, found, origin))
+        path.write_bytes(data)
 
 
-def as_json(outcome: Outcome, config: BenchmarkConfig, found: Found, origin: Origin) -> bytes:
-    """Return all there is to say: of the runs no more than the figures that it compares."""
+def as_json(
+    outcome: Outcome,
+    config: BenchmarkConfig,
+    found: Found,
+    origin: Origin,
+    *,
+    extra: Mapping[str, Any] | None = None,
+) -> bytes:
+    """Return all there is to say: of the runs no more than the figures that it compares.
+
+    Configuration, target, machine and versions, the outcome under ``sweep``, and what ``extra``
+    adds beside it.
+    """
     whole = document(config, found, origin, [])
-    return encode({**whole, "sweep": msgspec.to_builtins(outcome)})
+    return encode({**whole, "sweep": msgspec.to_builtins(outcome), **(extra or {})})
