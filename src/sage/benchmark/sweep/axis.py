@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from sage.benchmark.arrivals import ArrivalPattern
 from sage.benchmark.classes import RequestClass, TrafficClass
 from sage.benchmark.config import BenchmarkConfig, HybridBenchmarkConfig, with_options
+from sage.benchmark.lengths import Lengths
 from sage.errors import ConfigError, UnknownKeyError
 
 
@@ -40,8 +41,8 @@ class Axis:
         Args:
             config: of the whole sweep.
             value: on this axis.
-            seconds: how long requests keep coming, at the configuration's rate; None issues as
-                many as the configuration says.
+            seconds: how long requests keep coming at the configuration's rate, or sessions with
+                all their turns; None issues as many as the configuration says.
 
         Raises:
             ConfigError: a value that the configuration cannot have.
@@ -50,9 +51,15 @@ class Axis:
             raise ConfigError(f"{self.name} is {value:g}; it must be a whole number")
         made = self.put(config, value)
         if seconds is not None:
-            made = replace(made, requests=max(1, math.ceil(made.rate * seconds)))
+            turns = _mean(made.lengths("turns"))
+            made = replace(made, requests=max(1, math.ceil(made.rate * seconds * turns)))
         made.validate()
         return made
+
+
+def _mean(lengths: Lengths) -> float:
+    uniform = lengths.form == "uniform"
+    return (lengths.first + lengths.second) / 2 if uniform else lengths.first
 
 
 def _rate(config: BenchmarkConfig, value: float) -> BenchmarkConfig:
