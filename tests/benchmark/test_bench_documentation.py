@@ -21,7 +21,7 @@ _TEXT = (ROOT / PAGE).read_text(encoding="utf-8")
 _TRACE = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "\n".join(
     f"2023-11-16 18:15:{second:02d}.5,{300 + 10 * second},{20 + second}" for second in range(30)
 )
-_NEEDS_NO_SERVER = ("simulate", "plan", "validate", "policies", "config")
+_NEEDS_NO_SERVER = ("simulate", "plan", "validate", "policies", "config", "visualize")
 
 
 def _lines() -> list[str]:
@@ -60,9 +60,16 @@ def files() -> None:
 @pytest.mark.parametrize("line", [line for line in LINES if _is_local(line)])
 def test_commands_that_need_no_server_run(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As they are written."""
-    words = shlex.split(line)
-    monkeypatch.setattr("sys.argv", words)
-    assert run_cli(cli, words[0]) == 0
+
+    def run(line: str) -> None:
+        words = shlex.split(line)
+        monkeypatch.setattr("sys.argv", words)
+        assert run_cli(cli, words[0]) == 0
+
+    if "visualize" in line:
+        quick = "sage-cp-bench sweep --simulate --rates 20 --rounds 1 --seconds 1"
+        run(f"{quick} --output sweep.json")
+    run(line)
 
 
 @pytest.mark.usefixtures("files")

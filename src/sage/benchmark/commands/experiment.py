@@ -82,7 +82,7 @@ def _measure(
 
     from sage.benchmark.sweep.report import show_outcome
 
-    check_sweep(config, options)
+    check_sweep(config, options, plan, seconds)
     with measuring(config, options, plan.axis, seconds) as (found, measure):
         outcome = None
         if plan.values is None:

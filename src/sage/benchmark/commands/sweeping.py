@@ -23,6 +23,7 @@ from sage.benchmark.commands.targets import (
     check_output,
     check_target,
     live_target,
+    output_option,
     report_option,
     target_options,
     workload_values,
@@ -70,13 +71,7 @@ def sweep_options(command: _F) -> _F:
             help="How long requests keep coming in each run: it issues rate × seconds of them.  "
             f"[default: {_SECONDS:g}, unless --requests, a trace or users say how many]",
         ),
-        click.option(
-            "--output",
-            type=click.Path(path_type=Path, dir_okay=False),
-            multiple=True,
-            help="Write the results to this .json, .csv or .md file; may be repeated.  "
-            "[default: not written]",
-        ),
+        output_option,
         report_option,
         target_options,
         workload_options(),
@@ -214,8 +209,7 @@ def measure_sweep(
 
     from sage.benchmark.sweep.report import show_outcome
 
-    check_sweep(config, options)
-    plan.axis.at(config, (plan.values or (plan.start,))[0], seconds=seconds)
+    check_sweep(config, options, plan, seconds)
     with measuring(config, options, plan.axis, seconds) as (found, measure):
         outcome = run_sweep(plan, measure, options)
     console = Console()
@@ -223,15 +217,14 @@ def measure_sweep(
     return write_sweep(outcome, config, found, options, console)
 
 
-def check_sweep(config: BenchmarkConfig, options: Mapping[str, Any]) -> None:
-    """Raise ConfigError, before anything is measured, for flags that contradict."""
-    from sage.benchmark.sweep.report import check_format
-
+def check_sweep(
+    config: BenchmarkConfig, options: Mapping[str, Any], plan: SweepPlan, seconds: float | None
+) -> None:
+    """Raise ConfigError, before anything is measured, for what could not be run or written."""
     check_target(config, options)
-    check_output(None, options["reports"])
-    for path in options["output"]:
-        check_output(path)
-        check_format(path)
+    check_output(options["output"], options["reports"])
+    for value in plan.values or (plan.start,):
+        plan.axis.at(config, value, seconds=seconds)
 
 
 def run_sweep(plan: SweepPlan, measure: Measure, options: Mapping[str, Any]) -> Outcome:
@@ -293,14 +286,15 @@ def write_sweep(
     extra: Mapping[str, Any] | None = None,
 ) -> int:
     """Say how it was made, write the files that were asked for, and return the exit code."""
-    from sage.benchmark.sweep.report import as_json, write_outcome
+    from sage.benchmark.sweep.report import as_json
 
     origin = make_origin(options["api_key"])
     console.print(f"target {found.url}; seed {config.seed}; {origin.command}", highlight=False)
     data = as_json(outcome, config, found, origin, extra=extra)
-    for path in options["output"]:
-        write_outcome(path, outcome, origin, data)
-        console.print(f"results written to {path}", highlight=False)
+    output: Path | None = options["output"]
+    if output is not None:
+        output.write_bytes(data)
+        console.print(f"results written to {output}", highlight=False)
     write_reports(options["reports"], data, "sweep", console)
     if not outcome.complete:
         return INTERRUPTED

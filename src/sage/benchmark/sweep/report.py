@@ -1,9 +1,8 @@
-"""A sweep's outcome on a terminal and in files."""
+"""A sweep's outcome on a terminal and as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,25 +12,14 @@ from sage.benchmark.report import Origin, document, encode, terminal_table
 from sage.benchmark.sweep.outcome import Outcome
 from sage.benchmark.sweep.tables import (
     DEFAULT_COLUMNS,
-    as_csv,
-    as_markdown,
     heading,
     knee_lines,
     level_rows,
 )
 from sage.benchmark.target import Found
-from sage.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-FORMATS = (".json", ".csv", ".md")
-
-
-def check_format(path: Path) -> None:
-    """Raise ConfigError for a file whose name does not end as a format does."""
-    if path.suffix not in FORMATS:
-        raise ConfigError(f"--output {path}: the name must end in {', '.join(FORMATS)}")
 
 
 def show_outcome(
@@ -57,24 +45,6 @@ def show_outcome(
     if not outcome.valid:
         text = "INVALID: the client was the bottleneck in at least one run"
         console.print(text, style="bold red")
-
-
-def write_outcome(path: Path, outcome: Outcome, origin: Origin, data: bytes) -> None:
-    """Write JSON, CSV or Markdown, as the file's name ends.
-
-    Args:
-        path: of the file.
-        outcome: what to write.
-        origin: how it was made.
-        data: the JSON, of `as_json`.
-    """
-    check_format(path)
-    if path.suffix == ".csv":
-        path.write_text(as_csv(outcome), encoding="utf-8")
-    elif path.suffix == ".md":
-        path.write_text(as_markdown(outcome, origin.command), encoding="utf-8")
-    else:
-        path.write_bytes(data)
 
 
 def as_json(
