@@ -71,7 +71,7 @@ def test_no_target_names_the_ways(bench: Any, capsys: pytest.CaptureFixture[str]
     assert bench("run", "--url", "http://127.0.0.1:9") == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    for way in ("sage llm serve", "--url", "--embedded"):
+    for way in ("sage llm serve", "--url", "--embedded", "--simulate"):
         assert way in error
 
 

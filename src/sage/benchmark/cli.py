@@ -5,13 +5,14 @@ from __future__ import annotations
 import click
 
 from sage.benchmark.commands.configuration import policies, print_config, validate
+from sage.benchmark.commands.experiment import experiment
 from sage.benchmark.commands.runs import compare, replay, run, simulate
 from sage.benchmark.commands.sweeping import sweep
 from sage.benchmark.commands.visualizing import visualize
 from sage.benchmark.simulate.commands import plan
 
 _COMMANDS: tuple[click.Command, ...] = (
-    *(run, replay, compare, sweep),
+    *(run, replay, compare, sweep, experiment),
     *(simulate, plan),
     *(visualize,),
     *(validate, print_config, policies),

@@ -34,7 +34,6 @@ from sage.inference.gateway.target import parse_target
 logger = logging.getLogger("sage.benchmark")
 
 OnAnswer = Callable[[Exchange], None]
-_TEXT_STEP = 7_919  # a prime, so that the starts of two numbers meet only by rare chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,22 +91,14 @@ class Bench:
         config: validated.
         found: the server.
         on_answer: called with each answer that counts, for a progress display.
-        text: prompts of another number come from elsewhere in the text, with all else the same:
-            engines have not cached what they begin with.
     """
 
     def __init__(
-        self,
-        config: BenchmarkConfig,
-        found: Found,
-        *,
-        on_answer: OnAnswer | None = None,
-        text: int = 0,
+        self, config: BenchmarkConfig, found: Found, *, on_answer: OnAnswer | None = None
     ) -> None:
         self._config = config
         self._found = found
         self._on_answer = on_answer
-        self._shift = text * _TEXT_STEP
         self._text: PromptText = file_text(Path(config.text)) if config.text else built_in_text()
         self._adapter = StrategyAdapter(found.url, api_key=found.api_key)
         # The engines may have served earlier benchmarks, whose prompts they still have cached.
@@ -177,8 +168,6 @@ class Bench:
 
     async def _load(self, config: BenchmarkConfig) -> tuple[LoadResult, Surroundings]:
         requests = plan_requests(config)
-        for request in requests:
-            request.start += self._shift
         if config.warmup_requests:
             await self._warm_up(config)
         users = config.users if config.arrival is ArrivalPattern.CLOSED else 0

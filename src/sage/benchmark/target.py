@@ -22,7 +22,8 @@ from sage.inference.scheduling.request import Kind
 
 _WAYS = (
     "start one here with `sage llm serve`, name another with --url http://HOST:PORT, "
-    "or give --embedded to start the packaged engines for this run"
+    "give --embedded to start the packaged engines for this run, "
+    "or --simulate to measure engines that are a model"
 )
 
 

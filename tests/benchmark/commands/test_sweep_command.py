@@ -37,7 +37,7 @@ def test_the_knee_of_simulated_engines(bench: Any, capsys: pytest.CaptureFixture
     """At the knee the target is kept and just beyond it lost; the files say the same."""
     line = ("sweep", "--simulate", "--policies", "fifo,round_robin", "--rate", "20")
     sizes = ("--seconds", "5", "--prompt-tokens", "3000", "--resolution", "0.1", "--rounds", "2")
-    files = [part for name in ("a.json", "a.csv", "a.md") for part in ("--output", name)]
+    files = ("--output", "a.json", "--report", "a.csv", "--report", "a.md")
     assert bench(*line, *sizes, *files) == 0
     said = capsys.readouterr()
     assert "fifo at 20 requests/s, seed 0: 100.0% in SLO" in said.err
@@ -57,7 +57,7 @@ def test_the_knee_of_simulated_engines(bench: Any, capsys: pytest.CaptureFixture
     assert f"fifo: 90% in SLO up to {found['knees'][0]['knee']['mean']:.4g} [" in said.out
     assert result["config"]["policies"] == ["fifo", "round_robin"]
     assert len(Path("a.csv").read_text().splitlines()) == 1 + 2 * len(found["points"])
-    assert "- round_robin: 90% in SLO up to" in Path("a.md").read_text()
+    assert "| round\\_robin | 90% in SLO up to" in Path("a.md").read_text()
 
 
 def test_policies_meet_the_same_requests(bench: Any) -> None:
@@ -128,7 +128,8 @@ def test_ctrl_c_keeps_the_runs_that_were_done(bench: Any) -> None:
         (("--values", "1,x"), "--values 1,x: write auto, or numbers such as 2,4,8"),
         (("--over", "prompt_tokens"), "prompt_tokens has no knee to look for"),
         (("--attainment", "2"), "attainment is 2.0; it must be above 0"),
-        (("--output", "a.txt"), "must end in .json, .csv, .md"),
+        (("--output", "no/a.json"), "there is no folder"),
+        (("--rates", "1,0"), "rate is 0"),
         (("--over", "users", "--seconds", "5"), "--seconds is for open arrivals"),
         (("--policies", "fifo,fifo"), "policies names one twice"),
     ],

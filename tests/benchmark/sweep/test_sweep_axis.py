@@ -24,6 +24,12 @@ def test_a_rate_keeps_the_requests_and_moves_their_times() -> None:
         assert replace(one, at=0.0) == replace(other, at=0.0)
 
 
+def test_sessions_bring_all_their_turns() -> None:
+    """A rate counts sessions, so a run of the same seconds has as many turns as they have."""
+    config = LLMBenchmarkConfig(turns="uniform:2:6")
+    assert AXES["rate"].at(config, 5, seconds=10).requests == 200
+
+
 def test_users_make_a_closed_loop() -> None:
     """Whole ones only."""
     made = AXES["users"].at(LLMBenchmarkConfig(), 12)

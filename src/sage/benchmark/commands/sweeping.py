@@ -23,6 +23,7 @@ from sage.benchmark.commands.targets import (
     check_output,
     check_target,
     live_target,
+    output_option,
     report_option,
     target_options,
     workload_values,
@@ -36,6 +37,8 @@ from sage.benchmark.sweep.plan import Sweep, SweepPlan, Turn
 from sage.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from sage.benchmark.run import Run
     from sage.benchmark.sweep.outcome import Outcome
     from sage.benchmark.target import Found
@@ -68,16 +71,10 @@ def sweep_options(command: _F) -> _F:
             help="How long requests keep coming in each run: it issues rate × seconds of them.  "
             f"[default: {_SECONDS:g}, unless --requests, a trace or users say how many]",
         ),
-        click.option(
-            "--output",
-            type=click.Path(path_type=Path, dir_okay=False),
-            multiple=True,
-            help="Write the results to this .json, .csv or .md file; may be repeated.  "
-            "[default: not written]",
-        ),
+        output_option,
         report_option,
         target_options,
-        workload_options(leave_out=("time_scale",)),
+        workload_options(),
         trace_option,
     )
     for option in reversed(options):
@@ -118,8 +115,7 @@ def sweep(
     **options: Any,
 ) -> int:
     """Run policies over one axis of load, and find where each one's goodput ends."""
-    axis = find_axis(over)
-    config, seconds = sweep_workload(config_file, mode, options, axis)
+    config, axis, seconds = sweep_workload(config_file, mode, options, lambda _: find_axis(over))
     plan = SweepPlan(
         axis,
         policies_of(config),
@@ -155,25 +151,37 @@ def seeds_of(config: BenchmarkConfig) -> tuple[int, ...]:
 
 
 def sweep_workload(
-    config_file: Path | None, mode: str | None, options: Mapping[str, Any], axis: Axis
-) -> tuple[BenchmarkConfig, float | None]:
-    """Return the workload that file and flags make, and how many seconds each run takes.
+    config_file: Path | None,
+    mode: str | None,
+    options: Mapping[str, Any],
+    choose: Callable[[BenchmarkConfig], Axis],
+) -> tuple[BenchmarkConfig, Axis, float | None]:
+    """Return the workload that file and flags make, its axis, and the seconds of each run.
+
+    Args:
+        config_file: as the flag names it.
+        mode: likewise.
+        options: the other flags.
+        choose: says what is varied.
 
     Raises:
         ConfigError: a value is wrong, or two of them contradict.
     """
     given = {name: value for name, value in workload_values(options).items() if name not in _OWN}
     config = build_config(config_file, mode, given)
+    if config.trace is None and options["time_scale"] is not None:
+        raise ConfigError("--time-scale is for a trace; name one with --trace, or set --rate")
     if config.trace is not None and options["requests"] is None:
         config = replace(config, requests=None)
     if options["policies"] is not None:
         names = tuple(name.strip() for name in options["policies"].split(",") if name.strip())
         config = replace(config, policies=names)
+    axis = choose(config)
     if axis.name == "llm_ratio" and isinstance(config, HybridBenchmarkConfig):
         # Engines of both kinds have to be there, whatever ratio the file says.
         config = replace(config, llm_ratio=0.5)
     config.validate()
-    return config, _seconds(config, options, axis)
+    return config, axis, _seconds(config, options, axis)
 
 
 def _seconds(config: BenchmarkConfig, options: Mapping[str, Any], axis: Axis) -> float | None:
@@ -201,8 +209,7 @@ def measure_sweep(
 
     from sage.benchmark.sweep.report import show_outcome
 
-    check_sweep(config, options)
-    plan.axis.at(config, (plan.values or (plan.start,))[0], seconds=seconds)
+    check_sweep(config, options, plan, seconds)
     with measuring(config, options, plan.axis, seconds) as (found, measure):
         outcome = run_sweep(plan, measure, options)
     console = Console()
@@ -210,15 +217,14 @@ def measure_sweep(
     return write_sweep(outcome, config, found, options, console)
 
 
-def check_sweep(config: BenchmarkConfig, options: Mapping[str, Any]) -> None:
-    """Raise ConfigError, before anything is measured, for flags that contradict."""
-    from sage.benchmark.sweep.report import check_format
-
+def check_sweep(
+    config: BenchmarkConfig, options: Mapping[str, Any], plan: SweepPlan, seconds: float | None
+) -> None:
+    """Raise ConfigError, before anything is measured, for what could not be run or written."""
     check_target(config, options)
-    check_output(None, options["reports"])
-    for path in options["output"]:
-        check_output(path)
-        check_format(path)
+    check_output(options["output"], options["reports"])
+    for value in plan.values or (plan.start,):
+        plan.axis.at(config, value, seconds=seconds)
 
 
 def run_sweep(plan: SweepPlan, measure: Measure, options: Mapping[str, Any]) -> Outcome:
@@ -250,7 +256,7 @@ def measuring(
 
         def live(turn: Turn, progress: SweepProgress) -> Run:
             made = at(turn, progress)
-            return Bench(made, found, on_answer=progress.answered, text=turn.number).run()
+            return Bench(made, found, on_answer=progress.answered).run()
 
         yield found, live
 
@@ -275,17 +281,21 @@ def write_sweep(
     config: BenchmarkConfig,
     found: Found,
     options: Mapping[str, Any],
-    console: Any,
+    console: Console,
+    *,
+    extra: Mapping[str, Any] | None = None,
 ) -> int:
     """Say how it was made, write the files that were asked for, and return the exit code."""
-    from sage.benchmark.sweep.report import as_json, write_outcome
+    from sage.benchmark.sweep.report import as_json
 
     origin = make_origin(options["api_key"])
     console.print(f"target {found.url}; seed {config.seed}; {origin.command}", highlight=False)
-    for path in options["output"]:
-        write_outcome(path, outcome, config, found, origin)
-        console.print(f"results written to {path}", highlight=False)
-    write_reports(options["reports"], as_json(outcome, config, found, origin), "sweep", console)
+    data = as_json(outcome, config, found, origin, extra=extra)
+    output: Path | None = options["output"]
+    if output is not None:
+        output.write_bytes(data)
+        console.print(f"results written to {output}", highlight=False)
+    write_reports(options["reports"], data, "sweep", console)
     if not outcome.complete:
         return INTERRUPTED
     return 0 if outcome.valid else INVALID

@@ -26,12 +26,13 @@ report_option = click.option(
     help="Write the results as a page with charts, as tables in Markdown or as CSV: the name "
     "ends in .html, .md or .csv. Can be given again.  [default: not written]",
 )
+output_option = click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the results as JSON to this file.  [default: not written]",
+)
 _OUTPUT_OPTIONS = (
-    click.option(
-        "--output",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="Write the results as JSON to this file.  [default: not written]",
-    ),
+    output_option,
     click.option(
         "--raw/--no-raw",
         default=True,

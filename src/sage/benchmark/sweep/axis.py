@@ -41,8 +41,8 @@ class Axis:
         Args:
             config: of the whole sweep.
             value: on this axis.
-            seconds: how long requests keep coming, at the configuration's rate; None issues as
-                many as the configuration says.
+            seconds: how long requests keep coming at the configuration's rate, or sessions with
+                all their turns; None issues as many as the configuration says.
 
         Raises:
             ConfigError: a value that the configuration cannot have.

@@ -139,7 +139,8 @@ class PolicyKnee:
         by_seed: each seed's own.
         knee: over the seeds; None when the target was lost at every value of some seed.
         at_least: whether some seed never lost the target, so that the knee may be higher.
-        difference: to the first policy, seed by seed; None for the first, or without both knees.
+        difference: to the first policy, over the seeds where both were found; None for the first,
+            or without such a seed.
         verdict: ``higher``, ``lower`` or ``no difference shown``; empty without a difference.
     """
 
@@ -226,9 +227,10 @@ def _policy_knee(
     difference, verdict = None, ""
     if first is not None:
         pairs = [
-            (first[seed].value, knee.value)
+            (before, after)
             for seed, knee in knees.items()
-            if seed in first and None not in (first[seed].value, knee.value)
+            if (before := _known(first.get(seed))) is not None
+            and (after := _known(knee)) is not None
         ]
         if pairs:
             difference, verdict = _difference(pairs)
@@ -242,8 +244,13 @@ def _policy_knee(
     )
 
 
-def _difference(pairs: Sequence[tuple[float | None, float | None]]) -> tuple[Interval, str]:
-    found = paired_difference([a or 0.0 for a, _ in pairs], [b or 0.0 for _, b in pairs])
+def _known(knee: Knee | None) -> float | None:
+    """A knee that may be anywhere above what was tried cannot be compared."""
+    return None if knee is None or knee.beyond is None else knee.value
+
+
+def _difference(pairs: Sequence[tuple[float, float]]) -> tuple[Interval, str]:
+    found = paired_difference([before for before, _ in pairs], [after for _, after in pairs])
     verdict = "no difference shown"
     if found.real:
         verdict = "higher" if found.mean > 0 else "lower"

@@ -66,12 +66,11 @@ class SweepPlan:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The run that comes next, the ``number``-th of the sweep, from 0."""
+    """The run that comes next."""
 
     policy: str | None
     value: float
     seed: int
-    number: int
 
 
 @dataclass(slots=True)
@@ -102,7 +101,7 @@ class Sweep:
                 policy = self.plan.policies[self._place]
                 value = self._searches[policy].next()
                 if value is not None:
-                    return Turn(policy, value, self.plan.seeds[self._round], len(self._points))
+                    return Turn(policy, value, self.plan.seeds[self._round])
                 self._pass_on()
             self._round += 1
             self._begin()

@@ -1,10 +1,9 @@
-"""A sweep's outcome on a terminal and in files."""
+"""A sweep's outcome on a terminal and as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,25 +12,14 @@ from sage.benchmark.report import Origin, document, encode, terminal_table
 from sage.benchmark.sweep.outcome import Outcome
 from sage.benchmark.sweep.tables import (
     DEFAULT_COLUMNS,
-    as_csv,
-    as_markdown,
     heading,
     knee_lines,
     level_rows,
 )
 from sage.benchmark.target import Found
-from sage.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-FORMATS = (".json", ".csv", ".md")
-
-
-def check_format(path: Path) -> None:
-    """Raise ConfigError for a file whose name does not end as a format does."""
-    if path.suffix not in FORMATS:
-        raise ConfigError(f"--output {path}: the name must end in {', '.join(FORMATS)}")
 
 
 def show_outcome(
@@ -59,23 +47,18 @@ def show_outcome(
         console.print(text, style="bold red")
 
 
-def write_outcome(
-    path: Path, outcome: Outcome, config: BenchmarkConfig, found: Found, origin: Origin
-) -> None:
-    """Write JSON, CSV or Markdown, as the file's name ends.
+def as_json(
+    outcome: Outcome,
+    config: BenchmarkConfig,
+    found: Found,
+    origin: Origin,
+    *,
+    extra: Mapping[str, Any] | None = None,
+) -> bytes:
+    """Return all there is to say: of the runs no more than the figures that it compares.
 
-    JSON has it all: configuration, target, machine, versions, and the outcome under ``sweep``.
+    Configuration, target, machine and versions, the outcome under ``sweep``, and what ``extra``
+    adds beside it.
     """
-    check_format(path)
-    if path.suffix == ".csv":
-        path.write_text(as_csv(outcome), encoding="utf-8")
-    elif path.suffix == ".md":
-        path.write_text(as_markdown(outcome, origin.command), encoding="utf-8")
-    else:
-        path.write_bytes(as_json(outcome, config, found, origin))
-
-
-def as_json(outcome: Outcome, config: BenchmarkConfig, found: Found, origin: Origin) -> bytes:
-    """Return all there is to say: of the runs no more than the figures that it compares."""
     whole = document(config, found, origin, [])
-    return encode({**whole, "sweep": msgspec.to_builtins(outcome)})
+    return encode({**whole, "sweep": msgspec.to_builtins(outcome), **(extra or {})})

@@ -1,13 +1,10 @@
-"""A sweep's outcome as rows of text, for terminal, Markdown and CSV."""
+"""A sweep's outcome as rows of text, for the terminal and for reports."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields
 
-from sage.benchmark.sweep.outcome import Figures, Interval, Level, Outcome, PolicyKnee
+from sage.benchmark.sweep.outcome import Interval, Level, Outcome, PolicyKnee
 
 COLUMNS = {
     "attainment": ("in SLO, %", 100.0),
@@ -98,34 +95,3 @@ def _span(found: Interval, *, sign: bool = False) -> str:
     if found.low is None or found.high is None:
         return format(found.mean, form)
     return f"{found.mean:{form}} [{found.low:{form}} … {found.high:{form}}]"
-
-
-def as_csv(outcome: Outcome) -> str:
-    """Return every run, a row for each class, with its figures unrounded."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = [item.name for item in fields(Figures)]
-    writer.writerow(["policy", outcome.axis, "seed", "valid", "class", *names])
-    for point in outcome.points:
-        for name, figures in point.classes.items():
-            start = [policy_name(point.policy), point.value, point.seed, point.valid, name]
-            writer.writerow([*start, *asdict(figures).values()])
-    return text.getvalue()
-
-
-def as_markdown(outcome: Outcome, command: str, columns: Sequence[str] = DEFAULT_COLUMNS) -> str:
-    """Return the levels as a table, then the knees, under the command that made them."""
-    head = heading(outcome, columns)
-    lines = [f"`{command}`", "", _markdown_row(head)]
-    lines.append(_markdown_row(["---", *["---:"] * (len(head) - 1)]))
-    lines += [_markdown_row(row) for row in level_rows(outcome, columns)]
-    lines += ["", *(f"- {line}" for line in knee_lines(outcome))]
-    if not outcome.complete:
-        lines += ["", "Broken off before its end."]
-    if not outcome.valid:
-        lines += ["", "INVALID: the client was the bottleneck in at least one run."]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("sage.embeddings")
 
+# Its wheels would report use of them to their maker.
+onnxruntime.disable_telemetry_events()
+
 _INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 _INTEGERS: dict[str, type[np.signedinteger[Any]]] = {
     "tensor(int64)": np.int64,
