@@ -40,6 +40,14 @@ class Answer:
             + body
         )
 
+    def page(self, content: Any) -> None:
+        """Answer with text as it is, or anything else as JSON."""
+        if not isinstance(content, str):
+            self.json(content)
+            return
+        body = content.encode()
+        self.writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+
     def begin(self) -> None:
         """Begin a streamed answer."""
         self.writer.write(
@@ -90,6 +98,7 @@ class TinyServer:
         policy: in force; None when the management route is not there.
         set_policies: what was put in force, in order.
         stubborn: takes a policy and does not follow it.
+        pages: what stands at further addresses, text or JSON.
     """
 
     def __init__(self, handler: Handler = quick, *, policy: str | None = None) -> None:
@@ -100,6 +109,7 @@ class TinyServer:
         self.available = dict.fromkeys(names, "as it says")
         self.set_policies: list[str] = []
         self.stubborn = False
+        self.pages: dict[str, Any] = {}
         self.url = ""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -152,11 +162,15 @@ class TinyServer:
         length = next((int(h.split(":")[1]) for h in head if h.startswith("content-length")), 0)
         body = json.loads(await reader.readexactly(length) or b"null")
         answer = Answer(writer)
-        if path == "/v1/models":
+        if path in self.pages:
+            answer.page(self.pages[path])
+        elif path == "/v1/models":
             models = [{"id": "chat", "kind": "llm"}, {"id": "embed", "kind": "embedding"}]
             answer.json({"data": models})
         elif path == "/v1/management/policy":
             self._manage(method, body, answer)
+        elif method == "get":
+            answer.json({"error": "no such page"}, 404)
         else:
             self.bodies.append(body)
             await self.handler(len(self.bodies) - 1, body, answer)
