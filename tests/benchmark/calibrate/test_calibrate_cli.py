@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sage.benchmark.cli import cli
-from sage.benchmark.simulate.profile import LlmProfile, load_profile
+from sage.benchmark.simulate.profile import EmbeddingProfile, LlmProfile, load_profile
 from sage.cli.run import run_cli
 from tests.benchmark.server import Answer, TinyServer, encode_event, event
 from tests.documents import code_blocks
@@ -85,6 +85,35 @@ def test_the_pages_lines_work(bench: Any, tmp_path: Path, monkeypatch: pytest.Mo
     assert bench(*simulate, "--requests", "20", "--prompt-tokens", "32") == 0
 
 
+async def embedding(number: int, body: dict[str, Any], answer: Answer) -> None:
+    """Embed each text, in a time that grows with their words."""
+    words = sum(len(text.split()) for text in body["input"])
+    await asyncio.sleep(0.001 + words * 2e-6)
+    answer.json(
+        {
+            "data": [{"embedding": [0.5]} for _ in body["input"]],
+            "usage": {"prompt_tokens": words + 2 * len(body["input"])},
+        }
+    )
+
+
+def test_an_embedding_engines_file_is_its_profile(
+    bench: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """With the limits that were given, and a note of those that were chosen."""
+    out = tmp_path / "embedding.json"
+    line = ("calibrate", "--kind", "embedding", "--out", str(out), "--repeats", "1")
+    with TinyServer(embedding) as server:
+        assert bench(*line, "--url", server.url, "--longest", "64", "--workers", "2") == 0
+    said = capsys.readouterr().out
+    assert "chosen, as what fits best: max_tokens" in said
+    assert "time of one call of many" in said
+    profile = load_profile(str(out))
+    assert isinstance(profile, EmbeddingProfile)
+    assert profile.workers == 2
+    assert json.loads(out.read_text())["meta"]["chosen_by_fit"] == ["max_tokens", "by_length"]
+
+
 async def dying(number: int, body: dict[str, Any], answer: Answer) -> None:
     """Answer a few, and then close the connection in the middle of a stream."""
     if number < 5:
@@ -134,6 +163,10 @@ def test_an_engine_that_cannot_be_measured_is_one_line(
         (("--out", "p.json", "--batches", "1,x"), "write whole numbers"),
         (("--out", "p.json", "--longest", "3"), "longest is 3"),
         (("--out", "p.json"), "does not answer"),
+        (("--out", "p.json", "--kind", "embedding"), "does not answer"),
+        (("--out", "p.json", "--kind", "embedding", "--longest", "8"), "longest is 8"),
+        (("--out", "p.json", "--kind", "embedding", "--batches", "1"), "not for engines of kind"),
+        (("--out", "p.json", "--workers", "2"), "--workers is not for engines of kind llm"),
     ],
 )
 def test_wrong_flags_are_one_line(

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from sage.benchmark.calibrate.embedding import CalibratedEmbedding
 from sage.benchmark.calibrate.engine_facts import EngineFacts
 from sage.benchmark.calibrate.errors import ProbeError
 from sage.benchmark.calibrate.llm import Calibrated
@@ -66,6 +67,45 @@ def llm_document(
                         "token_s": list(one.tokens),
                     }
                     for one in take.played
+                ],
+            }
+            for take in calibrated.takes
+        ],
+    }
+
+
+def embedding_document(
+    calibrated: CalibratedEmbedding, found: Found, command: str
+) -> dict[str, Any]:
+    """Return an embedding engine's profile with the facts and measurements behind it."""
+    profile = calibrated.profile
+    return {
+        "kind": "embedding",
+        "meta": {
+            "what": "an embedding engine, calibrated by sage-cp-bench",
+            "chosen_by_fit": list(calibrated.chosen),
+            **origin(found, found.models.embedding, command),
+        },
+        "call_model": {
+            "params_ms": {
+                "call": profile.call_ms,
+                "token": profile.token_ms,
+                "h_in": profile.h_in,
+                "h_out": profile.h_out,
+            },
+            "max_tokens": profile.max_tokens,
+            "max_texts": profile.max_texts,
+            "workers": profile.workers,
+            "by_length": profile.by_length,
+        },
+        "errors": errors_of(calibrated.errors),
+        "measurements": [
+            {
+                "kind": take.kind,
+                "probe": take.label,
+                "calls": [
+                    {"texts": call.texts, "tokens": call.tokens, "seconds": seconds}
+                    for call, seconds in zip(take.calls, take.seconds, strict=True)
                 ],
             }
             for take in calibrated.takes

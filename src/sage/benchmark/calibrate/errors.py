@@ -79,7 +79,7 @@ def probe_errors(profile: LlmProfile, takes: Sequence[Take]) -> list[ProbeError]
             if take.kind == kind and (measured := figure(take.played)) > 0:
                 by_label.setdefault(take.label, []).append((measured, figure(modelled)))
         if by_label:
-            found.append(_summary(what, list(by_label.values())))
+            found.append(summary_of(what, list(by_label.values())))
     return found
 
 
@@ -88,7 +88,7 @@ def _again(take: Take) -> list[Shot]:
     return [Shot(one.sent, one.prompt, len(one.tokens)) for one in take.played]
 
 
-def _summary(what: str, repeats: Sequence[Sequence[tuple[float, float]]]) -> ProbeError:
+def summary_of(what: str, repeats: Sequence[Sequence[tuple[float, float]]]) -> ProbeError:
     errors, spreads = [], []
     for pairs in repeats:
         measured = [pair[0] for pair in pairs]

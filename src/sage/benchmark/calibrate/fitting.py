@@ -29,24 +29,41 @@ def fit_steps(samples: Sequence[StepSample], batches: Sequence[int]) -> StepTime
     Raises:
         ConfigError: SciPy is missing, or there are samples of one kind only.
     """
-    optimize, np = _tools()
     knots = sorted(set(batches))
     if not knots or not any(item.new for item in samples) or all(item.new for item in samples):
         raise ConfigError(
             "the probes show no steps of some kind, with prompts or without: the engine's streams "
             "do not come token by token"
         )
-    ms = np.array([sample.ms for sample in samples])
-    rows = np.array([_row(sample, knots) for sample in samples]) / ms[:, None]
+    ms = [sample.ms for sample in samples]
+    return _times(nearest([_row(sample, knots) for sample in samples], ms, ms), knots)
+
+
+def nearest(
+    rows: Sequence[Sequence[float]], wanted: Sequence[float], sizes: Sequence[float]
+) -> list[float]:
+    """Return the unknowns, none below zero, whose products with the rows are nearest to the wanted.
+
+    Args:
+        rows: what each unknown counts, by measurement.
+        wanted: by measurement.
+        sizes: what an error is relative to, by measurement.
+
+    Raises:
+        SageError: SciPy is missing.
+    """
+    optimize, np = _tools()
+    size = np.array(sizes)
+    matrix, goal = np.array(rows) / size[:, None], np.array(wanted) / size
     # Columns of one size: NNLS stops early on those of 1e-5.
-    size = np.maximum(rows.max(axis=0), 1e-12)
-    weights = np.ones(len(samples))
+    scale = np.maximum(np.abs(matrix).max(axis=0), 1e-12)
+    weights = np.ones(len(goal))
     for _ in range(_ROUNDS):
         root = np.sqrt(weights)
-        found, _ = optimize.nnls(rows / size * root[:, None], root)
-        error = np.abs(rows @ (found / size) - 1.0)
+        found, _ = optimize.nnls(matrix / scale * root[:, None], goal * root)
+        error = np.abs(matrix @ (found / scale) - goal)
         weights = np.minimum(1.0, _USUAL_ERROR / np.maximum(error, 1e-9))
-    return _times([float(value) for value in found / size], knots)
+    return [float(value) for value in found / scale]
 
 
 def _row(sample: StepSample, knots: Sequence[int]) -> list[float]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sage.benchmark.commands.embedding_calibration import LIMITS as _EMBEDDING_LIMITS
+from sage.benchmark.commands.embedding_calibration import calibrate_embedding
 from sage.benchmark.config import LLMBenchmarkConfig
 from sage.errors import ConfigError
 
@@ -28,12 +30,15 @@ _PLAN = ("longest", "batches", "repeats")
 
 
 def _limit_options(command: Any) -> Any:
-    for name, text in reversed(_LIMITS.items()):
+    for name, text in reversed({**_LIMITS, **_EMBEDDING_LIMITS}.items()):
+        usual = (
+            "what fits best" if name in _EMBEDDING_LIMITS else "as the engine says, or its usual"
+        )
         command = click.option(
             f"--{name.replace('_', '-')}",
             name,
             type=click.IntRange(min=1),
-            help=f"{text}  [default: as the engine says, else the engine's usual]",
+            help=f"{text}  [default: {usual if name != 'max_texts' else 64}]",
         )(command)
     return command
 
@@ -47,7 +52,18 @@ def _limit_options(command: Any) -> Any:
     help="Write the profile to this file.",
 )
 @click.option("--model", help="Which of its models.  [default: its first]")
-@click.option("--longest", type=int, help="Tokens of the longest prompt asked.  [default: 512]")
+@click.option(
+    "--kind",
+    type=click.Choice(["llm", "embedding"]),
+    default="llm",
+    show_default=True,
+    help="What the engine does.",
+)
+@click.option(
+    "--longest",
+    type=int,
+    help="Tokens of the longest prompt or text asked.  [default: 512; 256 of embeddings]",
+)
 @click.option(
     "--batches", help="Sizes of the batches, by commas.  [default: 1,2,4,8,16,32 up to its limit]"
 )
@@ -55,7 +71,7 @@ def _limit_options(command: Any) -> Any:
 @_limit_options
 @click.option("--timeout-s", type=float, default=300.0, show_default=True, help="For an answer.")
 @click.option("--api-key", help="Sent as a bearer token.  [default: none]")
-def calibrate(out: Path, **options: Any) -> int:
+def calibrate(out: Path, kind: str, **options: Any) -> int:
     """Measure an engine that nobody else uses, and write its profile for the simulator."""
     if not out.absolute().parent.is_dir():
         raise ConfigError(f"--out: there is no folder {out.absolute().parent}")
@@ -66,13 +82,27 @@ def calibrate(out: Path, **options: Any) -> int:
     from sage.benchmark.calibrate.document import encode_profile
 
     console = Console()
-    document = _llm(options, console)
+    _check_kind(kind, options)
+    command = _command(options["api_key"])
+    measure = _llm if kind == "llm" else calibrate_embedding
+    document, errors = measure(options, command, console)
+    show_errors(errors, console)
     out.write_bytes(encode_profile(document))
     console.print(f"profile written to {out}", highlight=False)
     return 0
 
 
-def _llm(options: dict[str, Any], console: Console) -> dict[str, Any]:
+def _check_kind(kind: str, options: dict[str, Any]) -> None:
+    """Refuse flags that mean nothing to this kind of engine."""
+    others = (*_LIMITS, "batches") if kind == "embedding" else tuple(_EMBEDDING_LIMITS)
+    for name in others:
+        if options[name] is not None:
+            raise ConfigError(f"--{name.replace('_', '-')} is not for engines of kind {kind}")
+
+
+def _llm(
+    options: dict[str, Any], command: str, console: Console
+) -> tuple[dict[str, Any], Sequence[ProbeError]]:
     from sage.benchmark.calibrate.document import llm_document
     from sage.benchmark.calibrate.engine_facts import read_facts
     from sage.benchmark.calibrate.live_player import LivePlayer
@@ -99,8 +129,7 @@ def _llm(options: dict[str, Any], console: Console) -> dict[str, Any]:
 
     player = LivePlayer(found, built_in_text(), timeout_s=options["timeout_s"])
     calibrated = calibrate_llm(player, facts, plan, on_take=tell)
-    show_errors(calibrated.errors, console)
-    return llm_document(calibrated, facts, found, _command(options["api_key"]))
+    return llm_document(calibrated, facts, found, command), calibrated.errors
 
 
 def _plan(options: dict[str, Any]) -> Any:
