@@ -44,6 +44,14 @@ class Answer:
             + body
         )
 
+    def page(self, content: Any) -> None:
+        """Answer with text as it is, or anything else as JSON."""
+        if not isinstance(content, str):
+            self.json(content)
+            return
+        body = content.encode()
+        self.writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+
     def begin(self) -> None:
         """Begin a streamed answer."""
         self.writer.write(
@@ -96,6 +104,7 @@ class TinyServer:
         page: its metrics page; empty for none.
         instances: those it says it has; None when the management route is not there.
         stubborn: takes a policy and does not follow it.
+        pages: what stands at further addresses, text or JSON.
     """
 
     def __init__(self, handler: Handler = quick, *, policy: str | None = None) -> None:
@@ -108,6 +117,7 @@ class TinyServer:
         self.stubborn = False
         self.page = ""
         self.instances: list[dict[str, Any]] | None = None
+        self.pages: dict[str, Any] = {}
         self.url = ""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -160,7 +170,9 @@ class TinyServer:
         length = next((int(h.split(":")[1]) for h in head if h.startswith("content-length")), 0)
         body = json.loads(await reader.readexactly(length) or b"null")
         answer = Answer(writer)
-        if path == "/v1/models":
+        if path in self.pages:
+            answer.page(self.pages[path])
+        elif path == "/v1/models":
             models = [{"id": "chat", "kind": "llm"}, {"id": "embed", "kind": "embedding"}]
             answer.json({"data": models})
         elif path == "/metrics":
@@ -170,6 +182,8 @@ class TinyServer:
             answer.json({"instances": self.instances}, status)
         elif path == "/v1/management/policy":
             self._manage(method, body, answer)
+        elif method == "get":
+            answer.json({"error": "no such page"}, 404)
         else:
             self.bodies.append(body)
             await self.handler(len(self.bodies) - 1, body, answer)

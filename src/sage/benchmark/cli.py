@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from sage.benchmark.commands.calibrating import calibrate
 from sage.benchmark.commands.configuration import policies, print_config, validate
 from sage.benchmark.commands.experiment import experiment
 from sage.benchmark.commands.runs import compare, replay, run, simulate
@@ -13,7 +14,7 @@ from sage.benchmark.simulate.commands import plan
 
 _COMMANDS: tuple[click.Command, ...] = (
     *(run, replay, compare, sweep, experiment),
-    *(simulate, plan),
+    *(simulate, plan, calibrate),
     *(visualize,),
     *(validate, print_config, policies),
 )

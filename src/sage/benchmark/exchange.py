@@ -30,9 +30,14 @@ class Failure(StrEnum):
     EMPTY = "empty"
 
 
+class _Details(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+
+
 class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    prompt_tokens_details: _Details | None = None
 
 
 class _Text(msgspec.Struct, gc=False):
@@ -90,6 +95,8 @@ class Exchange:
         detail: what went wrong, shortened.
         output_tokens: as the server counted them; else the events with tokens.
         prompt_tokens: as the server counted them; 0 when it did not say.
+        cached_tokens: those of the prompt that a stream's server had computed before; 0 when it did
+            not say.
         instance: which instance answered, when the gateway names it.
         queue_ms: milliseconds in the gateway's queue, when it says; None when it does not.
         interrupted: the run was broken off before its end, so it is no result.
@@ -101,6 +108,7 @@ class Exchange:
         "_events",
         "_finished",
         "_size",
+        "cached_tokens",
         "detail",
         "ended",
         "failure",
@@ -132,6 +140,7 @@ class Exchange:
         self.detail = ""
         self.output_tokens = 0
         self.prompt_tokens = 0
+        self.cached_tokens = 0
         self.instance = ""
         self.queue_ms: float | None = None
         self.interrupted = False
@@ -203,6 +212,8 @@ class Exchange:
                 self._finished = True
         if chunk.usage is not None:
             self.prompt_tokens = chunk.usage.prompt_tokens
+            if chunk.usage.prompt_tokens_details is not None:
+                self.cached_tokens = chunk.usage.prompt_tokens_details.cached_tokens or 0
             self.output_tokens = chunk.usage.completion_tokens
 
     def _whole(self, now: float) -> None:

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from sage.benchmark.config import LLMBenchmarkConfig
+from sage.benchmark.config import HybridBenchmarkConfig, LLMBenchmarkConfig
 from sage.benchmark.simulate.config import SimulationConfig
 from sage.benchmark.simulate.planning import Try, plan_fleet
 from sage.errors import ConfigError
+from sage.inference.scheduling.request import Kind
 
 _LOAD = LLMBenchmarkConfig(
     requests=600, rate=80.0, prompt_tokens="lognormal:1000:0.8", output_tokens="lognormal:150:0.6"
@@ -33,6 +34,27 @@ def test_an_slo_out_of_reach() -> None:
     plan = plan_fleet(hard, SimulationConfig(), most=5)
     assert plan.engines is None
     assert [one.engines for one in plan.tries] == [1, 2, 4, 5]
+
+
+def test_embedding_engines_are_planned_too() -> None:
+    """By the requests that go to them; the number for chat is that of the chat requests alone."""
+    mixed = HybridBenchmarkConfig(
+        requests=600, rate=120.0, llm_ratio=0.5, embedding_batch="uniform:1:16"
+    )
+    both = SimulationConfig(embedding_profile="minilm-onnx-cpu")
+    plans = {kind: plan_fleet(mixed, both, kind=kind) for kind in Kind}
+    for kind, plan in plans.items():
+        shares = {one.engines: one.attainment for one in plan.tries}
+        assert plan.engines is not None, kind
+        assert shares[plan.engines] >= 0.95
+        assert plan.engines == 1 or shares[plan.engines - 1] < 0.95
+    embedding = plans[Kind.EMBEDDING].engines
+    assert embedding is not None
+    assert embedding > 1
+    only = replace(both, profile=None)
+    assert plan_fleet(mixed, only, kind=Kind.EMBEDDING).tries == plans[Kind.EMBEDDING].tries
+    with pytest.raises(ConfigError, match="no requests for engines of kind embedding"):
+        plan_fleet(_LOAD, both, kind=Kind.EMBEDDING)
 
 
 def test_wrong_questions_are_refused() -> None:

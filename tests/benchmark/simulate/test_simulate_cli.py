@@ -75,10 +75,15 @@ def test_plan(bench: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """How many engines a rate needs; 1 when no number is enough."""
     sizes = ("--prompt-tokens", "1000", "--output-tokens", "100", "--requests", "300")
     assert bench("plan", "--rate", "60", *sizes, "--attainment", "0.95") == 0
-    assert "engines for 95.0% attainment" in capsys.readouterr().out
+    assert "LLM engines for 95.0% attainment" in capsys.readouterr().out
     hopeless = ("--slo-ttft-ms", "1", "--most-engines", "2")
     assert bench("plan", "--rate", "60", *sizes, *hopeless) == 1
-    assert "2 engines do not reach 95.0%" in capsys.readouterr().out
+    assert "2 LLM engines do not reach 95.0%" in capsys.readouterr().out
+    mixed = ("--mode", "hybrid", "--rate", "40", "--requests", "300")
+    assert bench("plan", *mixed) == 0
+    said = capsys.readouterr().out
+    assert "LLM engines for 95.0% attainment" in said
+    assert "embedding engines for 95.0% attainment" in said
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,13 @@ import click
 
 from sage.benchmark.config import BenchmarkConfig
 from sage.benchmark.options import build_config, workload_options
+from sage.benchmark.simulate.config import SimulationConfig
 from sage.benchmark.simulate.options import build_simulation, simulation_options, split_options
 from sage.errors import ConfigError
+from sage.inference.scheduling.request import Kind
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_NAMES = {Kind.LLM: "LLM", Kind.EMBEDDING: "embedding"}
 _LIVE_ONLY = ("url", "model", "embedding_model", "text", "ignore_eos", "warmup_requests")
 _TRACE_HAS = (
     *("arrival", "rate", "cv", "burst_size", "ramp_from", "ramp_s", "users", "think_s"),
@@ -73,7 +76,7 @@ def workload(
 @trace_option
 @scale_option
 @policy_option
-@simulation_options(leave_out=("engines",))
+@simulation_options(leave_out=("engines", "embedding_engines"))
 @click.option(
     "--attainment",
     type=float,
@@ -96,35 +99,61 @@ def plan(
     most_engines: int,
     **options: Any,
 ) -> int:
-    """Say how many LLM engines a load needs, by simulation."""
+    """Say how many engines of each kind a load needs, by simulation."""
+    given, rest = split_options(options)
+    config = workload(config_file, mode, policy, rest)
+    simulation = build_simulation(config, given)
+    kinds = [
+        kind
+        for kind, profile in (
+            (Kind.LLM, simulation.profile),
+            (Kind.EMBEDDING, simulation.embedding_profile),
+        )
+        if profile is not None
+    ]
+    # Each is looked for, even when another is out of reach.
+    reached = [_plan_of(kind, config, simulation, attainment, most_engines) for kind in kinds]
+    return 0 if all(reached) else 1
+
+
+def _plan_of(
+    kind: Kind,
+    config: BenchmarkConfig,
+    simulation: SimulationConfig,
+    attainment: float,
+    most: int,
+) -> bool:
+    """Print how many engines of a kind are needed; return whether any number is enough."""
     from rich.console import Console
     from rich.table import Table
 
     from sage.benchmark.simulate.planning import Try, plan_fleet
 
-    given, rest = split_options(options)
-    config = workload(config_file, mode, policy, rest)
-    simulation = build_simulation(config, given)
-    status = Console(stderr=True)
+    status, console = Console(stderr=True), Console()
+    profile = simulation.profile if kind is Kind.LLM else simulation.embedding_profile
 
     def tell(one: Try) -> None:
-        status.print(f"{one.engines} engines: {one.attainment:.1%} in SLO", highlight=False)
+        status.print(
+            f"{one.engines} {_NAMES[kind]} engines: {one.attainment:.1%} in SLO", highlight=False
+        )
 
-    found = plan_fleet(config, simulation, attainment=attainment, most=most_engines, on_try=tell)
-    table = Table(title=f"{simulation.profile}, policy {policy or simulation.policy}")
+    found = plan_fleet(config, simulation, kind=kind, attainment=attainment, most=most, on_try=tell)
+    policy = config.policies[0] if config.policies else simulation.policy
+    table = Table(title=f"{profile}, policy {policy}")
     for name in ("engines", "in SLO", "good/s"):
         table.add_column(name, justify="right")
     for one in found.tries:
         table.add_row(str(one.engines), f"{one.attainment:.2%}", f"{one.goodput:.2f}")
-    console = Console()
     console.print(table)
     if found.engines is None:
         console.print(
-            f"{most_engines} engines do not reach {attainment:.1%}; is the SLO within reach of "
-            "one request alone?",
+            f"{most} {_NAMES[kind]} engines do not reach {attainment:.1%}; is the SLO within reach "
+            "of one request alone?",
             style="bold red",
             highlight=False,
         )
-        return 1
-    console.print(f"{found.engines} engines for {attainment:.1%} attainment", highlight=False)
-    return 0
+        return False
+    console.print(
+        f"{found.engines} {_NAMES[kind]} engines for {attainment:.1%} attainment", highlight=False
+    )
+    return True

@@ -14,14 +14,18 @@ class KvSpace:
         capacity: of the engine.
         hash_tokens: prompt tokens that one of a request's hashes stands for.
         caching: whether prompt beginnings are kept.
+        head: tokens of every prompt that are always cached.
 
     Attributes:
         cache: the blocks.
     """
 
-    __slots__ = ("_block_size", "_caching", "_hash_blocks", "_hash_tokens", "cache")
+    __slots__ = ("_block_size", "_caching", "_hash_blocks", "_hash_tokens", "_head", "cache")
 
-    def __init__(self, capacity: Capacity, hash_tokens: int, *, caching: bool) -> None:
+    def __init__(
+        self, capacity: Capacity, hash_tokens: int, *, caching: bool, head: int = 0
+    ) -> None:
+        self._head = head
         self._block_size = capacity.block_size
         self._hash_tokens = hash_tokens
         self._hash_blocks = max(1, hash_tokens // capacity.block_size)
@@ -49,6 +53,7 @@ class KvSpace:
                 return None
             cache.take(blocks)
             request.blocks = blocks
+            self._skip_head(request)
             return blocks
         hit = cache.cached(hashes)
         blocks -= hit * self._hash_blocks
@@ -60,6 +65,7 @@ class KvSpace:
         request.held = hit
         request.blocks = blocks
         request.left = request.context - hit * self._hash_tokens
+        self._skip_head(request)
         return room
 
     def computed(self, request: EngineRequest) -> None:
@@ -75,6 +81,10 @@ class KvSpace:
             request.apart = kept < whole - held
             request.held = held + kept
             request.blocks -= kept * self._hash_blocks
+
+    def _skip_head(self, request: EngineRequest) -> None:
+        if self._head:
+            request.left = max(1, min(request.left, request.context - self._head))
 
     def grown(self, request: EngineRequest, blocks: int) -> None:
         """Note that a request's tokens now fill so many blocks, shared ones included."""

@@ -77,7 +77,9 @@ class LlmEngine:
         self._each = times.h_each / 1000
         self._door = 0.0
         self._lag = lag
-        self._space = KvSpace(capacity, hash_tokens, caching=profile.prefix_caching)
+        self._space = KvSpace(
+            capacity, hash_tokens, caching=profile.prefix_caching, head=profile.head_tokens
+        )
         self._cache = self._space.cache
         self._waiting: deque[tuple[float, EngineRequest]] = deque()
         self._cancels: deque[tuple[float, EngineRequest]] = deque()

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from sage.benchmark.classes import TrafficClass
 from sage.benchmark.config import BenchmarkConfig
 from sage.benchmark.simulate.bench import simulate
 from sage.benchmark.simulate.config import SimulationConfig
 from sage.benchmark.summary import summarise
 from sage.benchmark.workload import plan_requests
 from sage.errors import ConfigError
+from sage.inference.scheduling.request import Kind
+
+_TRAFFIC = {Kind.LLM: TrafficClass.CHAT, Kind.EMBEDDING: TrafficClass.EMBEDDING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +23,7 @@ class Try:
 
     Attributes:
         engines: how many.
-        attainment: share of all requests that were answered within their SLO.
+        attainment: share of all requests of the kind that were answered within their SLO.
         goodput: such requests per second.
     """
 
@@ -45,37 +49,41 @@ def plan_fleet(
     config: BenchmarkConfig,
     simulation: SimulationConfig,
     *,
+    kind: Kind = Kind.LLM,
     attainment: float = 0.95,
     most: int = 1024,
     on_try: Callable[[Try], None] | None = None,
 ) -> FleetPlan:
-    """Find the fewest LLM engines that reach an attainment, by doubling and then bisection.
+    """Find the fewest engines of a kind that reach an attainment, by doubling and then bisection.
 
-    More engines are taken to serve no worse; the number of embedding engines stays.
+    More engines are taken to serve no worse. Requests of the other kind are left out, as none of
+    them goes to these engines.
 
     Args:
         config: the workload; the same requests are simulated each time.
         simulation: gateway and engines, whose number is what is looked for.
-        attainment: share of all requests to be answered within their SLO, above 0 up to 1.
+        kind: of the engines, and of the requests that are looked at.
+        attainment: share of all these requests to be answered within their SLO, above 0 up to 1.
         most: engines to try at most.
         on_try: called with each try, for a progress display.
 
     Raises:
-        ConfigError: an attainment or a limit out of range, or no LLM engines.
+        ConfigError: an attainment or a limit out of range, or no engines or requests of the kind.
     """
     if not 0 < attainment <= 1:
         raise ConfigError(f"attainment is {attainment}; it must be above 0 and at most 1")
     if most < 1:
         raise ConfigError(f"most engines is {most}; it must be at least 1")
-    if simulation.profile is None:
-        raise ConfigError("a plan is for LLM engines; name their profile")
-    requests = plan_requests(config)
+    simulation = _only(simulation, kind)
+    requests = [item for item in plan_requests(config) if item.traffic is _TRAFFIC[kind]]
+    if not requests:
+        raise ConfigError(f"the workload has no requests for engines of kind {kind.value}")
     if config.policies:
         simulation = replace(simulation, policy=config.policies[0])
     tries: dict[int, Try] = {}
 
     def enough(engines: int) -> bool:
-        result = simulate(requests, config, replace(simulation, engines=engines))
+        result = simulate(requests, config, _with(simulation, kind, engines))
         overall = summarise(result, config, details=False).overall
         tries[engines] = Try(engines, overall.attainment, overall.goodput)
         if on_try is not None:
@@ -83,7 +91,23 @@ def plan_fleet(
         return overall.attainment >= attainment
 
     found = _fewest(enough, most)
-    return FleetPlan(found, tuple(tries[number] for number in sorted(tries)))
+    return FleetPlan(found, tuple(tries[count] for count in sorted(tries)))
+
+
+def _only(simulation: SimulationConfig, kind: Kind) -> SimulationConfig:
+    """Leave out the engines of the other kind."""
+    profile = simulation.profile if kind is Kind.LLM else simulation.embedding_profile
+    if profile is None:
+        raise ConfigError(f"the plan is for engines of kind {kind.value}; name their profile")
+    if kind is Kind.LLM:
+        return replace(simulation, embedding_profile=None)
+    return replace(simulation, profile=None)
+
+
+def _with(simulation: SimulationConfig, kind: Kind, engines: int) -> SimulationConfig:
+    if kind is Kind.LLM:
+        return replace(simulation, engines=engines)
+    return replace(simulation, embedding_engines=engines)
 
 
 def _fewest(enough: Callable[[int], bool], most: int) -> int | None:

@@ -57,6 +57,8 @@ class LlmProfile:
         prefix_caching: whether it keeps what it has computed for prompts that begin alike.
         preempts: whether a request starts over when the KV cache is full (vLLM). Where it does not
             (llama.cpp), the gateway gives the engine no more tokens than the cache has.
+        head_tokens: tokens with which every prompt begins (a chat template's), and which are always
+            cached.
     """
 
     name: str
@@ -65,6 +67,10 @@ class LlmProfile:
     asynchronous: bool = True
     prefix_caching: bool = True
     preempts: bool = True
+    head_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        check_numbers(self, (), "scheduling")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +122,10 @@ class _Scheduling:
     asynchronous: bool = True
     prefix_caching: bool = True
     preempts: bool = True
+    head_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        check_numbers(self, (), "scheduling")
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +226,7 @@ def _llm(source: _Source) -> LlmProfile:
         asynchronous=scheduling.asynchronous,
         prefix_caching=scheduling.prefix_caching,
         preempts=scheduling.preempts,
+        head_tokens=scheduling.head_tokens,
     )
 
 
