@@ -75,6 +75,15 @@ def test_a_beginning_that_prompts_share_is_paid_once() -> None:
     assert bound(alike, simulation).good > 5 * bound(unlike, simulation).good
 
 
+def test_what_another_brings_too_late_is_no_cache() -> None:
+    """A long prompt needs its beginning computed by someone who is there before it is due."""
+    long = replace(_chat(1, 5.0, 0.3, prompt=20_000), blocks=tuple(range(39)))
+    for at, expected in ((4.9, 2), (5.1, 2), (5.4, 1)):
+        other = replace(_chat(0, at, 9.0, prompt=20_000), blocks=tuple(range(39)))
+        pair = sorted([long, other], key=lambda r: r.at)
+        assert bound(pair, SimulationConfig(engines=2)).good == expected
+
+
 def test_classes_can_weigh_more() -> None:
     """With weights the bound is on the sum of weights, by the best choice of requests."""
     requests = [replace(_chat(i, 0.0, 0.5), cls="ab"[i % 2]) for i in range(100)]

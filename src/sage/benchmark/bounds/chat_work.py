@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sage.benchmark.bounds.prompts import Prompt, Prompts
+from sage.benchmark.bounds.prompts import Prompts
 from sage.benchmark.bounds.step_floor import shortest, step_floor
 from sage.benchmark.bounds.work import NEVER, SLACK, Part, Work
 from sage.benchmark.simulate.config import SimulationConfig
@@ -18,7 +18,7 @@ def chat_work(
     """Return the work of chat requests, in their order."""
     prompts = Prompts(requests, profile, simulation)
     ways = _Chat(profile, simulation)
-    return [ways.work(request, prompts.of(request)) for request in requests]
+    return [ways.work(request, prompts) for request in requests]
 
 
 class _Chat:
@@ -48,10 +48,11 @@ class _Chat:
         self._full = step_floor(times, most, self._slots)
         self._small = step_floor(times, most, self._slots / 4)
 
-    def work(self, request: PlannedRequest, own: Prompt) -> Work:
+    def work(self, request: PlannedRequest, prompts: Prompts) -> Work:
         """Return one request's work."""
         prompt, more = request.prompt_tokens, request.output_tokens - 1
         first_by, last_by, span = _limits(request)
+        own = prompts.of(request, first_by)
         release = request.at + self._before
         full, small = self._full, self._small
         prefill = self._begin_s + self._token_s * own.new + self._pair_s * own.pairs

@@ -10,7 +10,7 @@ from sage.benchmark.simulate.config import SimulationConfig
 from sage.benchmark.simulate.profile import LlmProfile
 from sage.benchmark.workload import PlannedRequest
 
-_CHARGED = -1
+_NEVER = float("inf")
 
 
 class Prompt(NamedTuple):
@@ -21,7 +21,7 @@ class Prompt(NamedTuple):
         new: tokens charged to it, the tail among them.
         pairs: that attention computes for these.
         own: tokens in blocks that no other prompt has.
-        shared: tokens it may find in a cache, if all others' prompts are there.
+        shared: tokens it may find in a cache, if all that others brought in time is there.
     """
 
     tail: int
@@ -45,11 +45,15 @@ class Prompts:
         self._caching = profile.prefix_caching
         self._uses: Counter[int] = Counter()
         self._first: dict[int, int] = {}
+        # When another than the first brings it.
+        self._again: dict[int, float] = {}
+        self._charged: set[int] = set()
         self._place: dict[int, int] = {}
         for request in sorted(requests, key=lambda r: r.at):
             for place, block in enumerate(self._whole(request)):
                 self._uses[block] += 1
-                self._first.setdefault(block, request.index)
+                if self._first.setdefault(block, request.index) != request.index:
+                    self._again.setdefault(block, request.at)
                 self._place[block] = min(place, self._place.get(block, place))
 
     def _whole(self, request: PlannedRequest) -> tuple[int, ...]:
@@ -58,8 +62,13 @@ class Prompts:
             return ()
         return request.blocks[: (request.prompt_tokens - 1) // self._size]
 
-    def of(self, request: PlannedRequest) -> Prompt:
-        """Return what a request's prompt costs; ask once for each."""
+    def of(self, request: PlannedRequest, due: float) -> Prompt:
+        """Return what a request's prompt costs; ask once for each.
+
+        Args:
+            request: which.
+            due: when its first token is, in seconds of the run.
+        """
         size, blocks = self._size, self._whole(request)
         tail = new = request.prompt_tokens - size * len(blocks)
         pairs = new * (size * len(blocks) + 0.5 * new)
@@ -67,12 +76,13 @@ class Prompts:
         shared = 0
         leading = True
         for block in blocks:
-            own = self._uses[block] == 1
-            own_tokens += size * own
-            leading = leading and not own
+            own_tokens += size * (self._uses[block] == 1)
+            first = self._first[block] == request.index
+            # What only comes later cannot have computed it by then.
+            leading = leading and (not first or self._again.get(block, _NEVER) < due)
             shared += size * leading
-            if self._first[block] == request.index:
-                self._first[block] = _CHARGED
+            if first and block not in self._charged:
+                self._charged.add(block)
                 new += size
                 pairs += size * (size * self._place[block] + 0.5 * size)
         return Prompt(tail, new, pairs, own_tokens, shared)
