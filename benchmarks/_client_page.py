@@ -17,13 +17,12 @@ _NAMES = {
     "closed_1": "closed loop, 1 user",
     "closed_32": "closed loop, 32 users",
     "open_2000": "open loop, 2,000/s, Poisson",
-    "open_8000": "open loop, 8,000/s, Poisson",
+    "open_8200": "open loop, 8,200/s, Poisson",
     "streams": "streams of 200 events 5 ms apart, 100 users",
     "wrk_1": "wrk, 1 connection",
     "wrk_32": "wrk, 32 connections",
 }
 RATE, REQUEST_US, EVENT_US = 8_000.0, 100.0, 15.0
-_SHORTFALL = 0.02  # of a Poisson process's own rate over one run
 
 
 def line(name: str, row: Row) -> str:
@@ -34,12 +33,12 @@ def line(name: str, row: Row) -> str:
 
 def bars(figures: Mapping[str, Row]) -> list[dict[str, Any]]:
     """Return what was asked for, what was measured, and whether it is met."""
-    opened = figures["open_8000"]
+    opened = figures["open_8200"]
     rate, cost = opened["requests_per_s"]["median"], opened["request_us"]["median"]
     event = figures["streams"]["event_us"]["median"]
     held = f"{rate:,.0f} requests/s"
     return [
-        _bar("open loop", f"≥ {RATE:,.0f} requests/s", held, rate >= RATE * (1 - _SHORTFALL)),
+        _bar("open loop", f"≥ {RATE:,.0f} requests/s", held, rate >= RATE),
         _bar("CPU a request there", f"≤ {REQUEST_US:g} µs", f"{cost:.1f} µs", cost <= REQUEST_US),
         _bar("CPU a streamed event", f"≤ {EVENT_US:g} µs", f"{event:.1f} µs", event <= EVENT_US),
     ]

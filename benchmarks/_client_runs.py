@@ -72,20 +72,20 @@ def run(case: Case, url: str) -> dict[str, float]:
 
 
 def run_whole(case: Case, url: str) -> tuple[dict[str, float], int]:
-    """Load until every answer is good, three times at most; return also how many were not.
+    """Load until every answer is good, five times at most; return also how many were not.
 
     A machine that stands still for a second makes thousands of requests due at once, and nginx
     then closes connections.
 
     Raises:
-        RuntimeError: none of the three was.
+        RuntimeError: none of the five was.
     """
-    for again in range(2):
+    for again in range(4):
         try:
             return run(case, url), again
         except RuntimeError as error:
             print(f"{error}; once more", flush=True)
-    return run(case, url), 2
+    return run(case, url), 4
 
 
 def _row(case: Case, result: LoadResult) -> dict[str, float]:

@@ -36,7 +36,7 @@ def cases(quick: bool) -> list[runs.Case]:
         runs.Case("closed_1", 1, 0.0, 10_000 // scale),
         runs.Case("closed_32", 32, 0.0, 60_000 // scale),
         runs.Case("open_2000", 0, 2_000.0, 8_000 // scale),
-        runs.Case("open_8000", 0, 8_000.0, 40_000 // scale),
+        runs.Case("open_8200", 0, 8_200.0, 40_000 // scale),
         runs.Case("streams", 100, 0.0, 400 // scale, EVENTS),
     ]
 

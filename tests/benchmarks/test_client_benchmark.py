@@ -25,15 +25,15 @@ def test_the_page_is_written_from_the_figures(page: Any) -> None:
 
 
 def test_a_bar_is_met_by_the_median_alone(page: Any) -> None:
-    """A rate 3% below what was asked for is missed; one good round does not save it."""
+    """A rate just below what was asked for is missed; one good round does not save it."""
 
     def figure(median: float) -> dict[str, float]:
         return {"median": median, "lowest": 0.0, "highest": 1e9}
 
     def met(rate: float, cost: float, event: float) -> list[bool]:
         opened = {"requests_per_s": figure(rate), "request_us": figure(cost)}
-        figures = {"open_8000": opened, "streams": {"event_us": figure(event)}}
+        figures = {"open_8200": opened, "streams": {"event_us": figure(event)}}
         return [bar["met"] for bar in page.bars(figures)]
 
-    assert met(7_990, 99, 14) == [True, True, True]
-    assert met(7_760, 101, 16) == [False, False, False]
+    assert met(8_010, 99, 14) == [True, True, True]
+    assert met(7_990, 101, 16) == [False, False, False]
