@@ -45,7 +45,7 @@ class LivePlayer:
         """Send the shots, each when it is due, and wait for all answers.
 
         Raises:
-            UpstreamError: one failed, told no usage, ended before its length, or did not come by token.
+            UpstreamError: one failed, told no usage, ended early, or did not come token by token.
         """
         requests = [
             PlannedRequest(
