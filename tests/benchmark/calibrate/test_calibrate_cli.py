@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,13 @@ async def silent_on_usage(number: int, body: dict[str, Any], answer: Answer) -> 
     answer.end()
 
 
+async def in_blocks(number: int, body: dict[str, Any], answer: Answer) -> None:
+    """Send all tokens in one event."""
+    answer.begin()
+    answer.tokens("a" * body["max_tokens"])
+    answer.end(tokens=body["max_tokens"])
+
+
 async def short(number: int, body: dict[str, Any], answer: Answer) -> None:
     """End before the length that was asked for."""
     answer.quick()
@@ -141,6 +149,7 @@ async def short(number: int, body: dict[str, Any], answer: Answer) -> None:
     [
         (dying, "the engine failed a probe of 16 tokens: disconnected"),
         (silent_on_usage, "streams tell no usage"),
+        (in_blocks, "sent 4 tokens in 1 events"),
         (short, "ended an answer after 2 of 4 tokens"),
     ],
 )
@@ -154,6 +163,17 @@ def test_an_engine_that_cannot_be_measured_is_one_line(
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert said in error
     assert not out.exists()
+
+
+def test_scipy_is_asked_for_before_anything_is_measured(
+    bench: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the extra that brings it."""
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with TinyServer(streaming) as server:
+        assert bench("calibrate", "--url", server.url, "--out", "p.json") == 2
+        assert not server.bodies
+    assert "pip install 'sage-stack[bench]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

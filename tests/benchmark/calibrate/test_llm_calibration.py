@@ -15,7 +15,7 @@ from sage.benchmark.calibrate.played import Played, Player, Shot
 from sage.benchmark.calibrate.probes import ProbePlan
 from sage.benchmark.simulate.profile import Capacity, LlmProfile
 from sage.benchmark.simulate.step_times import StepTimes
-from sage.errors import ConfigError
+from sage.errors import ConfigError, UpstreamError
 
 TIMES = StepTimes(
     b0=8.0,
@@ -96,15 +96,56 @@ def test_pauses_of_the_machine_are_no_steps() -> None:
     assert max(error.spread for error in found.errors) > 0.1
 
 
+class _Late:
+    """A player with which what comes late comes even later, the first times."""
+
+    def __init__(self, times: int) -> None:
+        self._player = ModelPlayer(ENGINE)
+        self._left = times
+
+    def play(self, shots: Sequence[Shot]) -> list[Played]:
+        if self._left and shots[-1].at > 0:
+            self._left -= 1
+            shots = [*shots[:-1], shots[-1]._replace(at=60.0)]
+        return self._player.play(shots)
+
+
+def test_a_prompt_that_misses_the_streams_is_sent_again() -> None:
+    """What is kept are plays in which it met them."""
+    found = calibrated(_Late(4))
+    injected = [take.played for take in found.takes if take.kind == "inject"]
+    assert injected
+    for played in injected:
+        assert all(one.tokens[0] < played[-1].sent < one.tokens[-1] for one in played[:-1])
+    assert found.profile.times.d1 == pytest.approx(TIMES.d1, rel=0.01)
+
+
+def test_a_prompt_that_misses_the_streams_always_is_an_error() -> None:
+    """Nothing is fitted to what was not measured."""
+    with pytest.raises(UpstreamError, match="5 times a prompt sent beside 1 streams"):
+        calibrated(_Late(5))
+
+
+def test_an_engine_with_one_slot_is_not_probed_beside_streams() -> None:
+    """What came late would only wait."""
+    facts = EngineFacts(
+        name="llama.cpp", version="", capacity=replace(CAPACITY, max_num_seqs=1), assumed=()
+    )
+    one = replace(ENGINE, capacity=facts.capacity)
+    found = calibrate_llm(ModelPlayer(one), facts, ProbePlan())
+    assert {take.kind for take in found.takes} == {"prefill", "decode", "prefix"}
+    assert found.profile.times.c1 == pytest.approx(TIMES.c1, rel=0.01)
+
+
 def test_probes_keep_to_the_engines_limits() -> None:
     """Batches to its slots, prompts to its longest request and its step."""
     small = replace(CAPACITY, max_num_seqs=3, max_model_len=300, max_num_batched_tokens=256)
     plan = ProbePlan().within(small)
     assert plan.batches == (1, 2, 3)
-    assert plan.longest == 300 - 128 - 28
+    assert plan.longest == 300 - 128 - 64
     assert plan.lengths[-1] == plan.longest
     with pytest.raises(ConfigError, match="takes prompts of 44 tokens"):
-        ProbePlan().within(replace(small, max_model_len=200))
+        ProbePlan().within(replace(small, max_model_len=236))
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def fit_embedding(
         name: of the profile.
 
     Raises:
-        SageError: SciPy is missing.
+        ConfigError: SciPy is missing.
     """
     chosen = [key for key in CHOICES if key not in given]
     best: tuple[float, EmbeddingProfile] | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sage.benchmark.calibrate.step_samples import StepSample
 from sage.benchmark.simulate.step_times import StepTimes
-from sage.errors import ConfigError, SageError
+from sage.errors import ConfigError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -50,9 +50,9 @@ def nearest(
         sizes: what an error is relative to, by measurement.
 
     Raises:
-        SageError: SciPy is missing.
+        ConfigError: SciPy is missing.
     """
-    optimize, np = _tools()
+    optimize, np = solver()
     size = np.array(sizes)
     matrix, goal = np.array(rows) / size[:, None], np.array(wanted) / size
     # Columns of one size: NNLS stops early on those of 1e-5.
@@ -112,10 +112,17 @@ def _times(found: Sequence[float], knots: Sequence[int]) -> StepTimes:
     )
 
 
-def _tools() -> tuple[Any, ModuleType]:
+def solver() -> tuple[Any, ModuleType]:
+    """Return SciPy's optimize and NumPy, which the extra `bench` installs.
+
+    Raises:
+        ConfigError: they are missing.
+    """
     try:
         import numpy as np
         from scipy import optimize
-    except ImportError:
-        raise SageError("calibration needs SciPy: pip install 'sage-stack[bench]'") from None
+    except ImportError as error:
+        raise ConfigError(
+            f"calibration needs SciPy ({error}): pip install 'sage-stack[bench]'"
+        ) from None
     return optimize, np

@@ -17,6 +17,9 @@ from sage.benchmark.workload import PlannedRequest
 from sage.errors import UpstreamError
 from sage.inference.gateway.target import parse_target
 
+# A token now and then has no text of its own: a part of a character.
+_LEAST_EVENTS = 0.8
+
 
 class LivePlayer:
     """Sends probes with the benchmark's own load.
@@ -42,7 +45,7 @@ class LivePlayer:
         """Send the shots, each when it is due, and wait for all answers.
 
         Raises:
-            UpstreamError: one failed, told no usage, or ended before its length.
+            UpstreamError: one failed, told no usage, ended early, or did not come token by token.
         """
         requests = [
             PlannedRequest(
@@ -77,6 +80,12 @@ def _played(exchange: Exchange, began: float) -> Played:
         raise UpstreamError(
             f"the engine ended an answer after {exchange.output_tokens} of {asked.output_tokens} "
             "tokens; probes need one that knows ignore_eos"
+        )
+    events = len(exchange.token_times)
+    if events < _LEAST_EVENTS * exchange.output_tokens:
+        raise UpstreamError(
+            f"the engine sent {exchange.output_tokens} tokens in {events} events; "
+            "steps can only be told apart where tokens come one by one"
         )
     tokens = [moment - began for moment in exchange.token_times]
     return Played(exchange.sent - began, exchange.prompt_tokens, exchange.cached_tokens, tokens)

@@ -77,7 +77,7 @@ def fit_takes(
         name: of the profile.
 
     Raises:
-        SageError: the measurements tell too little, or SciPy is missing.
+        ConfigError: the measurements tell too little, or SciPy is missing.
     """
     budget = facts.capacity.max_num_batched_tokens
     samples = [

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from sage.benchmark.calibrate.played import Played, Player, Shot
 from sage.benchmark.simulate.profile import Capacity
-from sage.errors import ConfigError
+from sage.errors import ConfigError, UpstreamError
 
 _SHORT = 16
 _STREAM = 28
+# Beside longer streams, as the moment for a late prompt is reckoned from an earlier play.
+_LONG_STREAM = 64
 _LEAD = 5
+_TRIES = 5
 _TEMPLATE = 128  # more than any chat template is long
 
 
@@ -40,6 +43,7 @@ class ProbePlan:
         longest: tokens of the longest prompt.
         batches: sizes of decoding batches.
         repeats: how often each probe is played.
+        slots: requests that the engine computes at once.
 
     Raises:
         ConfigError: a number out of range.
@@ -48,6 +52,7 @@ class ProbePlan:
     longest: int = 512
     batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     repeats: int = 3
+    slots: int = 1 << 30
 
     def __post_init__(self) -> None:
         if self.longest < 64:
@@ -64,15 +69,15 @@ class ProbePlan:
             ConfigError: nothing does.
         """
         step = capacity.max_num_batched_tokens - capacity.max_num_seqs
-        longest = min(self.longest, capacity.max_model_len - _TEMPLATE - _STREAM, step)
+        longest = min(self.longest, capacity.max_model_len - _TEMPLATE - _LONG_STREAM, step)
         if longest < 64:
             raise ConfigError(f"the engine takes prompts of {longest} tokens; 64 are needed")
         most = min(
             capacity.max_num_seqs,
-            capacity.num_gpu_blocks * capacity.block_size // (_SHORT + _TEMPLATE + _STREAM),
+            capacity.num_gpu_blocks * capacity.block_size // (_SHORT + _TEMPLATE + _LONG_STREAM),
         )
         batches = tuple(sorted({min(batch, most) for batch in self.batches}))
-        return ProbePlan(longest=longest, batches=batches, repeats=self.repeats)
+        return replace(self, longest=longest, batches=batches, slots=most)
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -140,15 +145,27 @@ class Probing:
                     yield self._take("decode", f"{batch} x {context}", shots)
             for batch in self._late_beside():
                 for length in self._late_lengths():
-                    at = _when_streaming([take for take in before if take.label == f"{batch} x 16"])
-                    shots = [Shot(0.0, _SHORT, _STREAM)] * batch
-                    late = Shot(at, length, 2)
-                    yield self._take("inject", f"{length} into {batch}", [*shots, late])
+                    alone = [take for take in before if take.label == f"{batch} x {_SHORT}"]
+                    yield self._inject(length, batch, alone[-1].played)
         for _ in range(2):
             yield self._take("prefix", "again", [Shot(0.0, self._plan.longest, 2, text=1)])
 
     def _take(self, kind: str, label: str, shots: Sequence[Shot]) -> Take:
         return Take(kind, label, self._player.play(shots))
+
+    def _inject(self, length: int, batch: int, alone: Sequence[Played]) -> Take:
+        """Let a prompt come while a batch streams, as an earlier play of the batch says when."""
+        shots = [Shot(0.0, _SHORT, _LONG_STREAM)] * batch
+        for _ in range(_TRIES):
+            late = Shot(_when_streaming(alone), length, 2)
+            take = self._take("inject", f"{length} into {batch}", [*shots, late])
+            if _beside(take.played):
+                return take
+            alone = take.played[:-1]
+        raise UpstreamError(
+            f"{_TRIES} times a prompt sent beside {batch} streams did not meet them: the engine's "
+            "speed changes too much from one second to the next to be measured"
+        )
 
     def _contexts(self, batch: int) -> tuple[int, ...]:
         """Prompt lengths of a batch, all of which fits one step."""
@@ -156,15 +173,21 @@ class Probing:
         return (_SHORT, long) if long >= 4 * _SHORT else (_SHORT,)
 
     def _late_beside(self) -> tuple[int, ...]:
-        batches = self._plan.batches
-        return tuple(sorted({batches[0], batches[len(batches) // 2]}))
+        batches = [batch for batch in self._plan.batches if batch < self._plan.slots]
+        return tuple(sorted({batches[0], batches[len(batches) // 2]})) if batches else ()
 
     def _late_lengths(self) -> tuple[int, ...]:
         return tuple(sorted({64, self._plan.longest}))
 
 
-def _when_streaming(takes: Sequence[Take]) -> float:
+def _when_streaming(played: Sequence[Played]) -> float:
     """Return the moment at which all streams of a batch have had some tokens."""
-    begun = statistics.median(max(one.tokens[0] for one in take.played) for take in takes)
-    gaps = [b - a for take in takes for one in take.played for a, b in pairwise(one.tokens)]
+    begun = max(one.tokens[0] for one in played)
+    gaps = [b - a for one in played for a, b in pairwise(one.tokens)]
     return begun + (_LEAD + 0.5) * statistics.median(gaps)
+
+
+def _beside(played: Sequence[Played]) -> bool:
+    """Return whether the last request was sent and answered while all others streamed."""
+    late = played[-1]
+    return all(one.tokens[0] < late.sent and late.tokens[0] < one.tokens[-1] for one in played[:-1])

@@ -80,7 +80,9 @@ def calibrate(out: Path, kind: str, **options: Any) -> int:
     from rich.console import Console
 
     from sage.benchmark.calibrate.document import encode_profile
+    from sage.benchmark.calibrate.fitting import solver
 
+    solver()  # said before minutes of measuring, not after
     console = Console()
     _check_kind(kind, options)
     command = _command(options["api_key"])
