@@ -38,13 +38,13 @@ def _run(handler: Handler, hybrid: bool = False, **options: Any) -> Run:
 
 
 def _calm_run(handler: Handler, forget: Callable[[], None], **options: Any) -> Run:
-    """Run until nothing else on this machine has kept the client waiting; three times at most."""
-    for _ in range(3):
+    """Run until nothing else on this machine has kept the client waiting; five times at most."""
+    for _ in range(5):
         forget()
         run = _run(handler, **options)
         if max(run.verdict.loop_lag_p99_ms, run.verdict.send_lag_p99_ms) < 2:
-            return run
-    pytest.skip("this machine is too busy to time milliseconds")
+            break
+    return run
 
 
 def test_a_stall_shows_in_the_latency_of_all_who_had_to_wait() -> None:
