@@ -86,7 +86,7 @@ class Dispatcher:
         """Look up whether anything but slots bounds what an instance may be given."""
         policy = self.policy
         bounded = any(s.spec.max_tokens is not None for s in self._fleet.instances.values())
-        self._limited = policy.paced or policy.reserved is not None or bounded
+        self._limited = policy.paced or policy.guards or policy.reserved is not None or bounded
 
     def _bind(self) -> None:
         self.fair = self.policy.fair or bool(self._counters.tenants)
@@ -211,6 +211,8 @@ class Dispatcher:
         """Return those of the instances whose limits beyond slots have room for the request."""
         policy, request, prompt = self.policy, entry.request, entry.prompt
         kept = 0.0 if aged or policy.reserved is None else policy.reserved(request)
+        # Who goes by its age goes at any price.
+        guards = policy.guards and not aged
         found = []
         for state in instances:
             spec = state.spec
@@ -223,6 +225,8 @@ class Dispatcher:
                 # What it has cached is looked up only where that decides.
                 if room < prompt and (room <= 0 or room < state.uncached(request, prompt)):
                     continue
+            if guards and not state.bears(entry, now):
+                continue
             found.append(state)
         return found
 

@@ -29,6 +29,11 @@ class Entry:
         prefill: its share of its instance's waiting prefill; 0 once prefilled.
         backlog: tokens that its instance had to prefill up to its first token, at dispatch.
         batch: how many requests its instance ran at dispatch, itself included.
+        tpot: what its stream's tokens are to take, in seconds; None where that does not matter.
+        work: seconds that its prefill is predicted to take its instance.
+        new: prompt tokens that its instance likely has to prefill for it.
+        before: tokens and pairs that its instance had prefilled by its first token.
+        area: tokens that its instance had held by then, times seconds.
     """
 
     request: Request
@@ -46,6 +51,11 @@ class Entry:
     prefill: int = 0
     backlog: int = 0
     batch: int = 1
+    tpot: float | None = None
+    work: float = 0.0
+    new: int = 0
+    before: tuple[float, float] = (0.0, 0.0)
+    area: float = 0.0
 
     def tokens_at(self, state: InstanceState) -> int:
         """Return the tokens that it takes of an instance's token limit."""

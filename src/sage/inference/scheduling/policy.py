@@ -107,6 +107,8 @@ class SchedulingPolicy:
         ordering: decides who goes next.
         placement: decides where to.
         paced: whether prompts are held back from an instance with half a chunk to prefill.
+        guards: whether a prompt is held back from an instance whose streams would break their
+            TPOT by it.
         fair: whether tenants take turns by the tokens they were served. They do under every
             policy once the scheduler was given tenants.
         sheds: whether requests that cannot meet their deadline are rejected, and a full queue
@@ -122,6 +124,7 @@ class SchedulingPolicy:
     ordering: Ordering
     placement: Placement
     paced: bool = False
+    guards: bool = False
     fair: bool = False
     sheds: bool = False
     reserved: Callable[[Request], float] | None = None

@@ -77,7 +77,6 @@ class Scheduler:
         self._statistics = Statistics()
         counters = self._counters = TokenCounters(tenants)
         estimator = TokenEstimator()
-        self._accounts = Accounts(estimator, counters)
         forecast = Forecast(
             self._fleet,
             estimator,
@@ -86,6 +85,7 @@ class Scheduler:
             slo_classes=slo_classes or {},
             seed=seed,
         )
+        self._accounts = Accounts(estimator, counters, forecast)
         self._ledger = Ledger(forecast, self._statistics)
         self._entries = self._ledger.entries
         self._order = 0
@@ -203,7 +203,7 @@ class Scheduler:
             ttft = None if first is None else first - entry.dispatched
             seconds = now - entry.dispatched
             completed(state, Completion(entry.request, ttft, seconds, entry.tokens))
-        self._release(entry, state)
+        self._release(entry, state, now)
         entry.group.ended(now)
         return self._slot_freed(state, now)
 
@@ -214,7 +214,7 @@ class Scheduler:
         assert state is not None
         self._ledger.fail(entry, now)
         state.failed += 1
-        self._release(entry, state)
+        self._release(entry, state, now)
         return self._slot_freed(state, now)
 
     def undelivered(self, request_id: int, now: float) -> list[Decision]:
@@ -227,7 +227,7 @@ class Scheduler:
         state = entry.instance
         assert state is not None
         state.failed += 1
-        self._release(entry, state)
+        self._release(entry, state, now)
         self._accounts.undo(entry, state, fair=self._dispatcher.fair)
         entry.instance = None
         entry.tried = (*entry.tried, state.spec.id)
@@ -253,7 +253,7 @@ class Scheduler:
             # Those behind it may fit where it did not.
             return self._drain(self._fleet.neighbours(entry.group), now)
         state.cancelled += 1
-        self._release(entry, state)
+        self._release(entry, state, now)
         return self._slot_freed(state, now)
 
     def first_token(self, request_id: int, now: float) -> list[Decision]:
@@ -375,10 +375,10 @@ class Scheduler:
         self._dispatcher.enqueue(entry, now)
         return decisions + self._drain(self._fleet.neighbours(group), now)
 
-    def _release(self, entry: Entry, state: InstanceState) -> None:
+    def _release(self, entry: Entry, state: InstanceState, now: float) -> None:
         del self._entries[entry.request.id]
         self._fleet.release(state, entry.request.id)
-        self._accounts.release(entry, state)
+        self._accounts.release(entry, state, now)
 
     def _slot_freed(self, state: InstanceState, now: float) -> list[Decision]:
         if not self._dispatcher.queued:

@@ -133,6 +133,7 @@ def _by_slack(
         fair=True,
         sheds=True,
         paced=True,
+        guards=lanes,
         reserved=_kept_from_bulk if lanes else None,
         bind=bind,
     )
