@@ -55,7 +55,7 @@ class Accounts:
             state.settle(now)
         new = state.uncached(request, entry.prompt)
         if request.prefix:
-            state.prefixes.add(request.prefix)
+            state.prefixes.add(request.prefix, _most_blocks(entry, state))
         entry.prefill = new
         state.prefill += new
         entry.backlog = state.prefill
@@ -143,3 +143,9 @@ class Accounts:
         if fair:
             extra = prompt + completion - entry.prompt - entry.output
             self._counters.corrects(request.tenant, extra)
+
+
+def _most_blocks(entry: Entry, state: InstanceState) -> int | None:
+    """Return how many blocks of a prompt's size an instance's cache keeps; None when not known."""
+    tokens = state.spec.cache_tokens
+    return None if tokens is None else tokens * len(entry.request.prefix) // max(1, entry.prompt)

@@ -24,6 +24,7 @@ _LIMITS = (
     "max_batch_tokens",
     "max_calls",
     "max_request_tokens",
+    "cache_tokens",
 )
 
 
@@ -47,6 +48,8 @@ class InstanceSpec:
         max_inputs: inputs of one embedding call.
         max_batch_tokens: estimated tokens of one embedding call.
         max_calls: embedding calls of requests that could share one, on the wire at once.
+        cache_tokens: tokens its KV cache holds, of which the beginnings of prompts are remembered;
+            None for as many as 32,768 blocks of prompts have.
         max_request_tokens: its longest request, prompt and output together; a request counts
             with no more than that, however much it says it may generate.
 
@@ -66,6 +69,7 @@ class InstanceSpec:
     max_batch_tokens: int = 8192
     max_calls: int = 16
     max_request_tokens: int | None = None
+    cache_tokens: int | None = None
 
     def __post_init__(self) -> None:
         if not self.id:

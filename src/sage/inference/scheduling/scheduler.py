@@ -157,6 +157,9 @@ class Scheduler:
             if state.prefilling and self.policy.paced
         ]
         times += [t for g in self._fleet.groups.values() if (t := g.door.next_time()) is not None]
+        times += [
+            t for g in self._fleet.groups.values() if (t := g.queue.next_return()) is not None
+        ]
         return max(now, min(times)) if times else None
 
     # Requests
@@ -180,7 +183,7 @@ class Scheduler:
         self._accounts.arrives(entry)
         dispatcher = self._dispatcher
         if not (dispatcher.queued and dispatcher.contended(group)):
-            chosen = dispatcher.choose(entry, now)
+            chosen = dispatcher.choose(entry, now, waits=True)
             if chosen is not None:
                 self._entries[request.id] = entry
                 return [dispatcher.dispatch(entry, chosen, now, waited=False)]
@@ -305,10 +308,12 @@ class Scheduler:
         """
         state = self.instance(instance_id)
         state.up, state.reason = False, reason
+        self._dispatcher.forsake(instance_id, now)
         return self._abandon(self._fleet.groups_of(state), now)
 
     def instance_removed(self, instance_id: str, now: float) -> list[Decision]:
         """An instance is gone for good; what it still runs is reported on its own."""
+        self._dispatcher.forsake(instance_id, now)
         left = self._fleet.remove(instance_id)
         self._statistics.instances.pop(instance_id, None)
         self._dispatcher.limits_changed()
@@ -365,7 +370,8 @@ class Scheduler:
             )
             leaves = entry
             if self.policy.sheds:
-                leaves = group.door.gives_way(entry.request.priority, now) or entry
+                self._dispatcher.sizes(entry)
+                leaves = group.door.gives_way(entry.request.priority, entry.size, now) or entry
             if leaves is entry:
                 return [self._ledger.refuse(entry, 429, reason, group.retry_after(), now)]
             self._dispatcher.unqueue(leaves)

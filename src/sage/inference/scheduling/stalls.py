@@ -58,6 +58,17 @@ class StepModel:
         pairs = new * (before + 0.5 * new)
         return self._unit * (theta[2] * _PREFILLED * new + theta[3] * _PAIRS * pairs)
 
+    def whole(self, new: float, before: float, n: float) -> float:
+        """Return the seconds that a request adds to those of its engine, prefill and decode.
+
+        Args:
+            new: tokens of its prompt that are not cached.
+            before: those that are.
+            n: tokens it generates.
+        """
+        held = self._unit * self._fit.theta[1] * _HELD * (new + before + n)
+        return self.prefill(new, before) + held * n
+
     def learn(
         self, n: int, held: float, new: float, pairs: float, *, seconds: float, now: float
     ) -> None:

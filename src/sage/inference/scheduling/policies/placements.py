@@ -73,6 +73,37 @@ class LeastWork:
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
+class LeastStall:
+    """The least time that an engine's streams will be held up: prefill seconds x (streams + 1).
+
+    Prefill is what waits there and what the request adds, by what is learned of each engine's
+    steps, so a prompt follows its cached beginning for as long as the way there is shorter than
+    prefilling it elsewhere. Until all steps are known, and for embeddings, as LeastWork.
+    """
+
+    def __init__(self) -> None:
+        self._work = LeastWork()
+        self._view: View | None = None
+
+    def bind(self, view: View) -> None:
+        """Take the scheduler's view."""
+        self._view = view
+        self._work.bind(view)
+
+    def choose(
+        self, request: Request, instances: Sequence[InstanceState], now: float
+    ) -> InstanceState | None:
+        """Return the one where the fewest stream seconds are lost."""
+        assert self._view is not None
+        if len(instances) == 1:
+            return instances[0]
+        if not all(state.stalls.steps.ready for state in instances):
+            return self._work.choose(request, instances, now)
+        prompt = self._view.prompt(request)
+        return min(instances, key=lambda s: (_stalled(s, request, prompt, now), s.last_dispatch))
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class CheapestCapable:
     """The cheapest instance that still meets the SLO; among equals the one with the least work.
 
@@ -137,3 +168,11 @@ class _Targets:
 
 def _work(state: InstanceState, request: Request, prompt: int, now: float) -> float:
     return (state.uncached(request, prompt) + state.prefill) * (state.batch(now) + 1)
+
+
+def _stalled(state: InstanceState, request: Request, prompt: int, now: float) -> float:
+    new = state.uncached(request, prompt)
+    stalls = state.stalls
+    steps = stalls.steps
+    seconds = stalls.given - stalls.done + steps.prefill(new, prompt - new)
+    return (seconds + steps.step(state.tokens)) * (state.batch(now) + 1)
