@@ -161,9 +161,14 @@ class Dispatcher:
             return None
         if self._limited:
             instances = self._roomy(instances, entry, now, aged)
-        if not instances:
-            return None
-        return self.policy.placement.choose(entry.request, instances, now)
+        # Who goes by its age goes at any price.
+        guards = self.policy.guards and not aged
+        while instances:
+            chosen = self.policy.placement.choose(entry.request, instances, now)
+            if chosen is None or not guards or chosen.bears(entry, now):
+                return chosen
+            instances = [state for state in instances if state is not chosen]
+        return None
 
     def dispatch(self, entry: Entry, state: InstanceState, now: float, *, waited: bool) -> Dispatch:
         """Give a request to an instance."""
@@ -210,7 +215,7 @@ class Dispatcher:
             if picked is None:
                 break
             (_, _, entry), aged, group = picked
-            fits = not (places and self._limited) or self._roomy(places, entry, now, aged)
+            fits = not (places and self._limited) or self._takes(places[0], entry, now, aged=aged)
             chosen = self.choose(entry, now, aged=aged) if fits else None
             if chosen is not None:
                 self.unqueue(entry)
@@ -238,12 +243,26 @@ class Dispatcher:
                 first = group.head(now, self._max_wait)
                 if first is not None and first[0][:2] < head[:2]:
                     break
-                if not self._roomy([state], head[2], now, aged=False):
+                if not self._takes(state, head[2], now):
                     break
                 self.unqueue(head[2])
                 decisions.append(self.dispatch(head[2], state, now, waited=True))
                 self._count_passes([group], None, now)
         return decisions
+
+    def hopeless(self, group: Group, now: float) -> list[Entry]:
+        """Return those that have waited too long and lost their SLO, the oldest first."""
+        found: list[Entry] = []
+        if group.aged(now, self._max_wait) is None:
+            return found
+        for entry in group.queue:
+            if now - entry.request.arrived <= self._max_wait:
+                break
+            if self._forecast.start_times(entry.request, now)[1] < now:
+                found.append(entry)
+            else:
+                break
+        return found
 
     def _triage(self, group: Group, now: float) -> None:
         """Give up those whose work keeps most others late, when not all can be in time."""
@@ -309,7 +328,7 @@ class Dispatcher:
             cold = max(cold, seconds)
         if home is None or cold - least < _WORTH * cold:
             return None
-        if self._roomy([home], entry, now, aged=False):
+        if self._takes(home, entry, now):
             return None
         until = min(self._forecast.start_times(request, now)[1], now + self._max_wait)
         shelf = group.queue.shelves.get(home.spec.id)
@@ -343,8 +362,6 @@ class Dispatcher:
         """Return those of the instances whose limits beyond slots have room for the request."""
         policy, request, prompt = self.policy, entry.request, entry.prompt
         kept = 0.0 if aged or policy.reserved is None else policy.reserved(request)
-        # Who goes by its age goes at any price.
-        guards = policy.guards and not aged
         found = []
         for state in instances:
             spec = state.spec
@@ -357,10 +374,14 @@ class Dispatcher:
                 # What it has cached is looked up only where that decides.
                 if room < prompt and (room <= 0 or room < state.uncached(request, prompt)):
                     continue
-            if guards and not state.bears(entry, now):
-                continue
             found.append(state)
         return found
+
+    def _takes(self, state: InstanceState, entry: Entry, now: float, *, aged: bool = False) -> bool:
+        """Whether one instance has room for the request, and its streams bear it where guarded."""
+        if not self._roomy([state], entry, now, aged):
+            return False
+        return aged or not self.policy.guards or state.bears(entry, now)
 
     def _any_takes(self, instances: list[InstanceState], now: float) -> bool:
         """Whether any instance has a slot, and is not full of waiting prefill where paced."""

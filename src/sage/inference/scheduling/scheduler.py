@@ -42,7 +42,8 @@ class Scheduler:
         max_queued: how many requests of one model may wait; more are rejected with 429.
         down_retry_after: seconds named to callers whose model has no instance up.
         max_wait: seconds after which a waiting request is dispatched for its age: while there
-            are such, one in eight dispatches of its model goes to the oldest of them.
+            are such, one in eight dispatches of its model goes to the oldest of them. A policy
+            that gives requests up turns away those that have lost their SLO by then.
         slo_classes: what the requests of a class must meet, by class name ("llm" and
             "embedding" for those that name none).
         tenants: by name, their weights alone or with an SLO. When given, tenants take turns by
@@ -402,6 +403,13 @@ class Scheduler:
                 for entry in group.door.useless(now):
                     self._dispatcher.unqueue(entry)
                     reason = "it cannot meet its deadline any longer"
+                    retry_after = group.retry_after()
+                    decisions.append(self._ledger.refuse(entry, 429, reason, retry_after, now))
+        if self.policy.triages:
+            for group in groups:
+                for entry in self._dispatcher.hopeless(group, now):
+                    self._dispatcher.unqueue(entry)
+                    reason = "its objective was lost while others could still meet theirs"
                     retry_after = group.retry_after()
                     decisions.append(self._ledger.refuse(entry, 429, reason, retry_after, now))
         # Whoever is behind one that was turned away may fit anywhere.

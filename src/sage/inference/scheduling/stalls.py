@@ -31,12 +31,27 @@ class StepModel:
 
     Attributes:
         seen: streams learned from.
+        base: seconds of a step of which nothing is known but that it is one.
+        each_held: seconds that each token held adds to a step.
+        each_new: seconds that each prompt token takes,
+        each_pair: and each pair of tokens that its attention computes.
     """
 
-    __slots__ = ("_at", "_early", "_fit", "_unit", "seen")
+    __slots__ = (
+        "_at",
+        "_early",
+        "_fit",
+        "_unit",
+        "base",
+        "each_held",
+        "each_new",
+        "each_pair",
+        "seen",
+    )
 
     def __init__(self) -> None:
         self.seen = 0
+        self.base = self.each_held = self.each_new = self.each_pair = 0.0
         self._fit = LeastSquares(_FORGETTING)
         self._unit = 0.0
         self._at = float("-inf")
@@ -49,14 +64,11 @@ class StepModel:
 
     def step(self, held: float) -> float:
         """Return the seconds of a step without prefill while so many tokens are held."""
-        theta = self._fit.theta
-        return self._unit * (theta[0] + theta[1] * _HELD * held)
+        return self.base + self.each_held * held
 
     def prefill(self, new: float, before: float) -> float:
         """Return the seconds that ``new`` tokens of a prompt take after ``before`` cached ones."""
-        theta = self._fit.theta
-        pairs = new * (before + 0.5 * new)
-        return self._unit * (theta[2] * _PREFILLED * new + theta[3] * _PAIRS * pairs)
+        return new * (self.each_new + self.each_pair * (before + 0.5 * new))
 
     def whole(self, new: float, before: float, n: float) -> float:
         """Return the seconds that a request adds to those of its engine, prefill and decode.
@@ -66,8 +78,7 @@ class StepModel:
             before: those that are.
             n: tokens it generates.
         """
-        held = self._unit * self._fit.theta[1] * _HELD * (new + before + n)
-        return self.prefill(new, before) + held * n
+        return self.prefill(new, before) + self.each_held * (new + before + n) * n
 
     def learn(
         self, n: int, held: float, new: float, pairs: float, *, seconds: float, now: float
@@ -104,6 +115,9 @@ class StepModel:
         self._fit.learn(
             steps, steps * _HELD * held, unit * _PREFILLED * new, unit * _PAIRS * pairs, seconds
         )
+        theta = self._fit.theta
+        self.base, self.each_held = unit * theta[0], unit * _HELD * theta[1]
+        self.each_new, self.each_pair = unit * _PREFILLED * theta[2], unit * _PAIRS * theta[3]
 
 
 class Stalls:

@@ -97,10 +97,20 @@ class LeastStall:
         assert self._view is not None
         if len(instances) == 1:
             return instances[0]
-        if not all(state.stalls.steps.ready for state in instances):
-            return self._work.choose(request, instances, now)
         prompt = self._view.prompt(request)
-        return min(instances, key=lambda s: (_stalled(s, request, prompt, now), s.last_dispatch))
+        best, least = instances[0], float("inf")
+        for state in instances:
+            stalls = state.stalls
+            steps = stalls.steps
+            if not steps.ready:
+                return self._work.choose(request, instances, now)
+            new = state.uncached(request, prompt) if request.prefix else prompt
+            waiting = stalls.given - stalls.done
+            seconds = waiting + steps.prefill(new, prompt - new) + steps.step(state.tokens)
+            lost = seconds * (state.batch(now) + 1)
+            if lost < least or (lost == least and state.last_dispatch < best.last_dispatch):
+                best, least = state, lost
+        return best
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -168,11 +178,3 @@ class _Targets:
 
 def _work(state: InstanceState, request: Request, prompt: int, now: float) -> float:
     return (state.uncached(request, prompt) + state.prefill) * (state.batch(now) + 1)
-
-
-def _stalled(state: InstanceState, request: Request, prompt: int, now: float) -> float:
-    new = state.uncached(request, prompt)
-    stalls = state.stalls
-    steps = stalls.steps
-    seconds = stalls.given - stalls.done + steps.prefill(new, prompt - new)
-    return (seconds + steps.step(state.tokens)) * (state.batch(now) + 1)
