@@ -70,7 +70,7 @@ def test_terms_stay_at_or_above_zero() -> None:
     model = LatencyModel()
     for n in range(200):
         model.whole(10 * n, n % 7, 1.0, 0.0, float(n))
-    assert min(model._theta) >= 0.0
+    assert min(model._fit.theta) >= 0.0
     assert model.ttft(10_000) >= 0.0
 
 

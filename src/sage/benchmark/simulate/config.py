@@ -121,6 +121,7 @@ class SimulationConfig:
             tokens,
             chunk_tokens=capacity.max_num_batched_tokens,
             max_request_tokens=capacity.max_model_len,
+            cache_tokens=capacity.num_gpu_blocks * capacity.block_size,
         )
 
     def _llm_profile(self, name: str) -> LlmProfile:

@@ -6,12 +6,16 @@ from collections import deque
 
 from sage.inference.scheduling.entry import Entry
 from sage.inference.scheduling.estimators import TokenEstimator
+from sage.inference.scheduling.forecast import Forecast
 from sage.inference.scheduling.instance import InstanceState
 from sage.inference.scheduling.request import Kind
 from sage.inference.scheduling.tenants import TokenCounters
 
 _UNKNOWN_PREFILL = 1.0
 _PATIENCE = 1.5
+# An instance may come to hold so much more during a stream than at its first token.
+_GROWTH = 1.5
+_TPOT_MARGIN = 0.95
 
 
 class Accounts:
@@ -20,11 +24,15 @@ class Accounts:
     Args:
         estimator: of tokens.
         counters: of tenants.
+        forecast: knows each request's SLO.
     """
 
-    def __init__(self, estimator: TokenEstimator, counters: TokenCounters) -> None:
+    def __init__(
+        self, estimator: TokenEstimator, counters: TokenCounters, forecast: Forecast
+    ) -> None:
         self._estimator = estimator
         self._counters = counters
+        self._forecast = forecast
 
     def arrives(self, entry: Entry) -> None:
         """Estimate a request's tokens."""
@@ -34,6 +42,9 @@ class Accounts:
             entry.output = self._estimator.output(
                 request.model, request.tenant, entry.prompt, request.expected_tokens
             )
+            slo = self._forecast.slo(request)
+            if slo is not None and request.streamed:
+                entry.tpot = slo.tpot_s
 
     def charge(
         self, entry: Entry, state: InstanceState, now: float, *, fair: bool, waited: bool
@@ -44,15 +55,21 @@ class Accounts:
             state.settle(now)
         new = state.uncached(request, entry.prompt)
         if request.prefix:
-            state.prefixes.add(request.prefix)
+            state.prefixes.add(request.prefix, _most_blocks(entry, state))
         entry.prefill = new
         state.prefill += new
         entry.backlog = state.prefill
         entry.batch = len(state.running)
         entry.dispatched = now
         entry.held = entry.tokens_at(state)
+        stalls, latency = state.stalls, state.latency
+        stalls.held(state.tokens, now)
+        stalls.enters(entry.tpot)
         state.tokens += entry.held
-        latency = state.latency
+        if request.streamed:
+            entry.new = new
+            entry.work = stalls.steps.prefill(new, entry.prompt - new)
+            stalls.given += entry.work
         spell = (
             _PATIENCE * latency.margin * latency.ttft(entry.backlog)
             if latency.ready
@@ -68,9 +85,24 @@ class Accounts:
         state.prefill -= entry.prefill
         entry.prefill = 0
         state.latency.first_token(entry.backlog, now - entry.dispatched, now)
+        stalls = state.stalls
+        stalls.done += entry.work
+        new = entry.new
+        stalls.new += new
+        stalls.pairs += new * (entry.prompt - 0.5 * new)
+        entry.before = stalls.new, stalls.pairs
+        entry.area = stalls.held(state.tokens, now)
+        if entry.tpot is not None and entry.output > 1:
+            tpot = _TPOT_MARGIN * entry.tpot
+            stalls.bears(entry.request.id, entry.output - 1, tpot, _GROWTH * state.tokens, now)
 
-    def release(self, entry: Entry, state: InstanceState) -> None:
+    def release(self, entry: Entry, state: InstanceState, now: float) -> None:
         """A request has left its instance."""
+        stalls = state.stalls
+        stalls.held(state.tokens, now)
+        stalls.leaves(entry.tpot)
+        if entry.first_token is None:
+            stalls.given -= entry.work
         state.tokens -= entry.held
         state.prefill -= entry.prefill
         entry.prefill = 0
@@ -88,7 +120,14 @@ class Accounts:
         batch = 0.5 * (entry.batch + len(state.running))
         tokens = entry.tokens
         if entry.first_token is not None:
-            state.latency.decoded(tokens - 1, batch, now - entry.first_token, now)
+            seconds = now - entry.first_token
+            state.latency.decoded(tokens - 1, batch, seconds, now)
+            if tokens > 1 and seconds > 0.0:
+                stalls = state.stalls
+                area = stalls.held(state.tokens, now) - entry.area
+                new, pairs = stalls.new - entry.before[0], stalls.pairs - entry.before[1]
+                held = area / seconds
+                stalls.steps.learn(tokens - 1, held, new, pairs, seconds=seconds, now=now)
         elif entry.request.kind is Kind.EMBEDDING or tokens:
             further = max(0, tokens - 1)
             state.latency.whole(entry.backlog, further, batch, now - entry.dispatched, now)
@@ -104,3 +143,9 @@ class Accounts:
         if fair:
             extra = prompt + completion - entry.prompt - entry.output
             self._counters.corrects(request.tenant, extra)
+
+
+def _most_blocks(entry: Entry, state: InstanceState) -> int | None:
+    """Return how many blocks of a prompt's size an instance's cache keeps; None when not known."""
+    tokens = state.spec.cache_tokens
+    return None if tokens is None else tokens * len(entry.request.prefix) // max(1, entry.prompt)

@@ -16,13 +16,14 @@ class Door:
     has left the queue stays here as a husk until it surfaces or husks are the majority.
     """
 
-    __slots__ = ("_deadlines", "_hopeless", "_low", "_slos")
+    __slots__ = ("_deadlines", "_hopeless", "_large", "_low", "_slos")
 
     def __init__(self) -> None:
         self._deadlines: list[tuple[float, int, Entry]] = []
         self._slos: list[tuple[float, int, Entry]] = []
         self._hopeless: deque[Entry] = deque()
         self._low: list[tuple[int, int, Entry]] = []
+        self._large: list[tuple[float, int, Entry]] = []
 
     def enters(self, entry: Entry, slo_until: float, useful_until: float, live: int) -> None:
         """Watch a request that has begun to wait.
@@ -38,7 +39,13 @@ class Door:
         if slo_until < useful_until:
             heapq.heappush(self._slos, (slo_until, entry.order, entry))
         heapq.heappush(self._low, (entry.request.priority, -entry.order, entry))
+        if entry.size:
+            heapq.heappush(self._large, (-entry.size, -entry.order, entry))
         self._compact(live)
+
+    def given_up(self, entry: Entry) -> None:
+        """A request was given up so that others are in time."""
+        self._hopeless.appendleft(entry)
 
     def next_time(self) -> float | None:
         """Return when the next of them loses its deadline; None when none can."""
@@ -54,11 +61,12 @@ class Door:
                 found.append(entry)
         return found
 
-    def gives_way(self, priority: int, now: float) -> Entry | None:
+    def gives_way(self, priority: int, size: float, now: float) -> Entry | None:
         """Return who leaves a full queue for a newcomer of that priority.
 
         The first that has lost its SLO, if it is not above the newcomer; else the newest of the
-        lowest priority, if that is below the newcomer's; else None: the newcomer is refused.
+        lowest priority, if that is below the newcomer's; else, where sizes are known, the largest,
+        if it is larger and not above the newcomer; else None: the newcomer is refused.
         """
         slos = self._slos
         # Who has lost an SLO matters only here, so only here is it looked up.
@@ -72,13 +80,20 @@ class Door:
         low = self._low
         while low and not low[0][2].waiting:
             heapq.heappop(low)
-        return low[0][2] if low and low[0][0] < priority else None
+        if low and low[0][0] < priority:
+            return low[0][2]
+        large = self._large
+        while large and not large[0][2].waiting:
+            heapq.heappop(large)
+        if large and -large[0][0] > size and large[0][2].request.priority <= priority:
+            return large[0][2]
+        return None
 
     def _compact(self, live: int) -> None:
         if len(self._low) > 32 + 2 * live:
             self._low = [item for item in self._low if item[2].waiting]
             heapq.heapify(self._low)
-        for heap in (self._deadlines, self._slos):
+        for heap in (self._deadlines, self._slos, self._large):
             if len(heap) > 32 + 2 * live:
                 heap[:] = [item for item in heap if item[2].waiting]
                 heapq.heapify(heap)

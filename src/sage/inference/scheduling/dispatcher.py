@@ -15,6 +15,17 @@ from sage.inference.scheduling.instance import InstanceState
 from sage.inference.scheduling.policy import SchedulingPolicy
 from sage.inference.scheduling.queue import Head, RequestQueue
 from sage.inference.scheduling.tenants import TokenCounters
+from sage.inference.scheduling.triage import too_many
+
+_NEVER = float("inf")
+_LOOK = 0.05
+_LOOK_EACH = 2e-5
+_PACE_MEMORY = 2.0
+
+# A way to the instance that has the prompt is worth a wait when it saves so much of the prefill,
+_WORTH = 0.3
+# and what is ahead of it there takes so many times the prefill alone, since streams go on.
+_PATIENCE = 1.5
 
 
 class Dispatcher:
@@ -76,6 +87,7 @@ class Dispatcher:
             waiting = group.queue
             group.queue, group.door = self.new_queue(), Door()
             for entry in waiting:
+                entry.shelf = ""
                 self._push(entry, now)
 
     def new_queue(self) -> RequestQueue:
@@ -86,7 +98,7 @@ class Dispatcher:
         """Look up whether anything but slots bounds what an instance may be given."""
         policy = self.policy
         bounded = any(s.spec.max_tokens is not None for s in self._fleet.instances.values())
-        self._limited = policy.paced or policy.reserved is not None or bounded
+        self._limited = policy.paced or policy.guards or policy.reserved is not None or bounded
 
     def _bind(self) -> None:
         self.fair = self.policy.fair or bool(self._counters.tenants)
@@ -109,9 +121,20 @@ class Dispatcher:
             entry.group.retries.remove(entry)
         self.queued -= 1
 
+    def forsake(self, instance_id: str, now: float) -> None:
+        """Let none wait for an instance that takes no more work."""
+        for group in self._fleet.groups.values():
+            group.queue.take_back(now, instance_id)
+
     def _push(self, entry: Entry, now: float) -> None:
         group = entry.group
-        group.queue.push(entry, now)
+        self.sizes(entry)
+        home = self._home(entry, now)
+        if home is None:
+            group.queue.push(entry, now)
+        else:
+            state, until, seconds = home
+            group.queue.set_aside(entry, state.spec.id, now, until=until, seconds=seconds)
         if self.policy.sheds:
             limits = self._forecast.limits(entry.request, now)
             group.door.enters(entry, *limits, live=len(group.queue))
@@ -122,20 +145,30 @@ class Dispatcher:
         """Whether requests wait that a newcomer to the group must not slip past."""
         return bool(self.queued) and any(g.waiting for g in self._fleet.neighbours(group))
 
-    def choose(self, entry: Entry, now: float, *, aged: bool = False) -> InstanceState | None:
+    def choose(
+        self, entry: Entry, now: float, *, aged: bool = False, waits: bool = False
+    ) -> InstanceState | None:
         """Return the instance that is to serve a request now, or None to let it wait.
 
         Args:
             entry: the request.
             now: seconds of the caller's clock.
             aged: its turn has come by its age, so no slots are reserved from it.
+            waits: whether it may wait for the instance that has its prompt cached.
         """
         instances = entry.group.open_instances(entry.tried)
+        if waits and self._home(entry, now) is not None:
+            return None
         if self._limited:
             instances = self._roomy(instances, entry, now, aged)
-        if not instances:
-            return None
-        return self.policy.placement.choose(entry.request, instances, now)
+        # Who goes by its age goes at any price.
+        guards = self.policy.guards and not aged
+        while instances:
+            chosen = self.policy.placement.choose(entry.request, instances, now)
+            if chosen is None or not guards or chosen.bears(entry, now):
+                return chosen
+            instances = [state for state in instances if state is not chosen]
+        return None
 
     def dispatch(self, entry: Entry, state: InstanceState, now: float, *, waited: bool) -> Dispatch:
         """Give a request to an instance."""
@@ -145,6 +178,11 @@ class Dispatcher:
         state.running.add(entry.request.id)
         entry.instance = state
         self._accounts.charge(entry, state, now, fair=self.fair, waited=waited)
+        if self.policy.triages:
+            group: Group = entry.group
+            group.begun += state.stalls.steps.whole(
+                entry.new, entry.prompt - entry.new, entry.output
+            )
         return Dispatch(entry.request.id, state.spec.id)
 
     def drain(
@@ -163,6 +201,11 @@ class Dispatcher:
         for group in served:
             if group.retries:
                 decisions += self._drain_retries(group, now)
+            if self.policy.triages:
+                self._triage(group, now)
+            if group.queue.shelves:
+                group.queue.take_back(now)
+                decisions += self._drain_shelves(group, now, freed)
         places = [] if freed is None else [freed]
         while served:
             served = [
@@ -172,7 +215,7 @@ class Dispatcher:
             if picked is None:
                 break
             (_, _, entry), aged, group = picked
-            fits = not (places and self._limited) or self._roomy(places, entry, now, aged)
+            fits = not (places and self._limited) or self._takes(places[0], entry, now, aged=aged)
             chosen = self.choose(entry, now, aged=aged) if fits else None
             if chosen is not None:
                 self.unqueue(entry)
@@ -185,6 +228,114 @@ class Dispatcher:
             else:
                 served.remove(group)
         return decisions
+
+    def _drain_shelves(
+        self, group: Group, now: float, freed: InstanceState | None
+    ) -> list[Dispatch]:
+        """Dispatch what was set aside for instances that have room now, unless others go first."""
+        decisions: list[Dispatch] = []
+        queue = group.queue
+        for state in group.instances if freed is None else (freed,):
+            while (shelf := queue.shelves.get(state.spec.id)) is not None:
+                head = shelf.peek(state.spec.id)
+                if head is None or not self._any_takes([state], now):
+                    break
+                first = group.head(now, self._max_wait)
+                if first is not None and first[0][:2] < head[:2]:
+                    break
+                if not self._takes(state, head[2], now):
+                    break
+                self.unqueue(head[2])
+                decisions.append(self.dispatch(head[2], state, now, waited=True))
+                self._count_passes([group], None, now)
+        return decisions
+
+    def hopeless(self, group: Group, now: float) -> list[Entry]:
+        """Return those that have waited too long and lost their SLO, the oldest first."""
+        found: list[Entry] = []
+        if group.aged(now, self._max_wait) is None:
+            return found
+        for entry in group.queue:
+            if now - entry.request.arrived <= self._max_wait:
+                break
+            if self._forecast.start_times(entry.request, now)[1] < now:
+                found.append(entry)
+            else:
+                break
+        return found
+
+    def _triage(self, group: Group, now: float) -> None:
+        """Give up those whose work keeps most others late, when not all can be in time."""
+        queue = group.queue
+        spell = now - group.looked
+        if spell < max(_LOOK, _LOOK_EACH * queue.live):
+            return
+        up = sum(state.up for state in group.instances)
+        if spell > 1.0 or not group.pace:
+            group.pace = float(up)
+        else:
+            group.pace += min(1.0, spell / _PACE_MEMORY) * (group.begun / spell - group.pace)
+        group.looked, group.begun = now, 0.0
+        pace = min(max(group.pace, 0.25 * up), 2.0 * up)
+        jobs: list[tuple[float, float, int, Entry]] = []
+        for entry in queue:
+            start_by = self._forecast.start_times(entry.request, now)[1]
+            if now <= start_by < _NEVER:
+                size = entry.size or self.sizes(entry)
+                jobs.append(((start_by - now) * pace + size, size, entry.order, entry))
+        jobs.sort()
+        lost = set(too_many([(job[0], job[1]) for job in jobs]))
+        for place, job in enumerate(jobs):
+            entry = job[3]
+            if place in lost:
+                if not entry.lost:
+                    entry.lost = True
+                    group.door.given_up(entry)
+            elif entry.lost:
+                queue.restore(entry, now)
+
+    def sizes(self, entry: Entry) -> float:
+        """Predict the seconds of one engine that a request will take; 0 where nobody asks."""
+        if entry.size or not self.policy.triages:
+            return entry.size
+        request, prompt = entry.request, entry.prompt
+        group: Group = entry.group
+        for state in group.instances:
+            if state.stalls.steps.ready:
+                new = state.uncached(request, prompt)
+                seconds = state.stalls.steps.whole(new, prompt - new, entry.output)
+                if not entry.size or seconds < entry.size:
+                    entry.size = seconds
+                if not request.prefix:
+                    break
+        return entry.size
+
+    def _home(self, entry: Entry, now: float) -> tuple[InstanceState, float, float] | None:
+        """Return the busy instance whose cached prompt is worth a wait, until when, and prefill."""
+        request, prompt = entry.request, entry.prompt
+        if not (self.policy.homes and request.prefix) or entry.aside:
+            return None
+        group: Group = entry.group
+        home, least, cold = None, 0.0, 0.0
+        for state in group.instances:
+            steps = state.stalls.steps
+            if not state.up or not steps.ready:
+                return None
+            new = state.uncached(request, prompt)
+            seconds = steps.prefill(new, prompt - new)
+            if home is None or seconds < least:
+                home, least = state, seconds
+            cold = max(cold, seconds)
+        if home is None or cold - least < _WORTH * cold:
+            return None
+        if self._takes(home, entry, now):
+            return None
+        until = min(self._forecast.start_times(request, now)[1], now + self._max_wait)
+        shelf = group.queue.shelves.get(home.spec.id)
+        ahead = home.stalls.given - home.stalls.done + (0.0 if shelf is None else shelf.seconds)
+        if now + _PATIENCE * ahead > until:
+            return None
+        return home, until, max(least, 1e-9)
 
     def retry(self, entry: Entry, now: float) -> Dispatch | None:
         """Give an undelivered request to an untried instance, or let it wait for one."""
@@ -225,6 +376,12 @@ class Dispatcher:
                     continue
             found.append(state)
         return found
+
+    def _takes(self, state: InstanceState, entry: Entry, now: float, *, aged: bool = False) -> bool:
+        """Whether one instance has room for the request, and its streams bear it where guarded."""
+        if not self._roomy([state], entry, now, aged):
+            return False
+        return aged or not self.policy.guards or state.bears(entry, now)
 
     def _any_takes(self, instances: list[InstanceState], now: float) -> bool:
         """Whether any instance has a slot, and is not full of waiting prefill where paced."""

@@ -22,6 +22,10 @@ class Entry:
         held: tokens it takes at its instance.
         instance: where it runs; None while it waits.
         waiting: whether it is in its group's queue.
+        shelf: the instance it was set aside for, while it waits for that; else empty.
+        size: seconds of one engine that it is likely to take, prefill and decode together.
+        lost: whether it was given up so that others are in time.
+        aside: seconds of prefill it counts with there; above zero if it ever was.
         tried: ids of the instances that could not be reached with it.
         dispatched: when it was last dispatched.
         first_token: when its first token came, in seconds of the caller's clock.
@@ -29,6 +33,11 @@ class Entry:
         prefill: its share of its instance's waiting prefill; 0 once prefilled.
         backlog: tokens that its instance had to prefill up to its first token, at dispatch.
         batch: how many requests its instance ran at dispatch, itself included.
+        tpot: what its stream's tokens are to take, in seconds; None where that does not matter.
+        work: seconds that its prefill is predicted to take its instance.
+        new: prompt tokens that its instance likely has to prefill for it.
+        before: tokens and pairs that its instance had prefilled by its first token.
+        area: tokens that its instance had held by then, times seconds.
     """
 
     request: Request
@@ -39,6 +48,10 @@ class Entry:
     held: int = 0
     instance: InstanceState | None = None
     waiting: bool = False
+    shelf: str = ""
+    size: float = 0.0
+    lost: bool = False
+    aside: float = 0.0
     tried: tuple[str, ...] = ()
     dispatched: float = 0.0
     first_token: float | None = None
@@ -46,6 +59,11 @@ class Entry:
     prefill: int = 0
     backlog: int = 0
     batch: int = 1
+    tpot: float | None = None
+    work: float = 0.0
+    new: int = 0
+    before: tuple[float, float] = (0.0, 0.0)
+    area: float = 0.0
 
     def tokens_at(self, state: InstanceState) -> int:
         """Return the tokens that it takes of an instance's token limit."""

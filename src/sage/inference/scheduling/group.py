@@ -30,6 +30,9 @@ class Group:
         passed: dispatches that have gone past one which waits too long.
         interval: smoothed seconds between two completions; 0 until two are known.
         last_end: when a request of the group last ended.
+        pace: seconds of one engine's work that are begun in a second while requests wait.
+        begun: such seconds since the last look at who is to be given up.
+        looked: when that was.
     """
 
     kind: Kind
@@ -41,6 +44,9 @@ class Group:
     passed: int = 0
     interval: float = 0.0
     last_end: float | None = None
+    pace: float = 0.0
+    begun: float = 0.0
+    looked: float = _FIRST
 
     @property
     def up(self) -> bool:

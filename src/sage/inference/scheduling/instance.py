@@ -10,6 +10,7 @@ from sage.errors import ConfigError
 from sage.inference.scheduling.latency import LatencyModel
 from sage.inference.scheduling.prefixes import PrefixIndex
 from sage.inference.scheduling.request import Kind, Request
+from sage.inference.scheduling.stalls import Stalls
 
 _FRESH = 5.0
 _ANY = 1 << 62
@@ -23,6 +24,7 @@ _LIMITS = (
     "max_batch_tokens",
     "max_calls",
     "max_request_tokens",
+    "cache_tokens",
 )
 
 
@@ -46,6 +48,8 @@ class InstanceSpec:
         max_inputs: inputs of one embedding call.
         max_batch_tokens: estimated tokens of one embedding call.
         max_calls: embedding calls of requests that could share one, on the wire at once.
+        cache_tokens: tokens its KV cache holds, of which the beginnings of prompts are remembered;
+            None for as many as 32,768 blocks of prompts have.
         max_request_tokens: its longest request, prompt and output together; a request counts
             with no more than that, however much it says it may generate.
 
@@ -65,6 +69,7 @@ class InstanceSpec:
     max_batch_tokens: int = 8192
     max_calls: int = 16
     max_request_tokens: int | None = None
+    cache_tokens: int | None = None
 
     def __post_init__(self) -> None:
         if not self.id:
@@ -108,6 +113,22 @@ class Prefilling(Protocol):
     prefill: int
 
 
+class Placeable(Protocol):
+    """A request that an instance may be given (``Entry``).
+
+    Attributes:
+        request: what was accepted.
+        prompt: its prompt's tokens, as corrected.
+        output: tokens it is expected to generate.
+        tpot: seconds a token that it asks for; None for any.
+    """
+
+    request: Request
+    prompt: int
+    output: int
+    tpot: float | None
+
+
 @dataclass(slots=True, eq=False)
 class InstanceState:
     """An instance and the work it holds.
@@ -126,6 +147,7 @@ class InstanceState:
             each is taken for prefilled when no first token is seen; oldest first.
         latency: what is learned of its speed.
         prefixes: what it has likely cached.
+        stalls: how much prefill its streams can bear.
         telemetry: what it last said of itself; None when it never has.
     """
 
@@ -143,6 +165,7 @@ class InstanceState:
     prefilling: deque[tuple[float, Prefilling]] = field(default_factory=deque)
     latency: LatencyModel = field(default_factory=LatencyModel)
     prefixes: PrefixIndex = field(default_factory=PrefixIndex)
+    stalls: Stalls = field(default_factory=Stalls)
     telemetry: Telemetry | None = None
 
     @property
@@ -185,6 +208,19 @@ class InstanceState:
         if not self.prefill or self.spec.kind is Kind.EMBEDDING:
             return _ANY
         return self.spec.chunk_tokens // 2 - self.prefill
+
+    def bears(self, entry: Placeable, now: float) -> bool:
+        """Whether its streams keep their TPOT when it is given the request, as far as is known."""
+        stalls = self.stalls
+        if not (self.running and stalls.steps.ready):
+            return True
+        tightest = stalls.tightest()
+        if entry.tpot is not None and entry.tpot < tightest:
+            tightest = entry.tpot
+        if stalls.steps.step(self.tokens + entry.prompt + entry.output) > tightest:
+            return False
+        new = self.uncached(entry.request, entry.prompt)
+        return stalls.steps.prefill(new, entry.prompt - new) <= stalls.spare(self.running, now)
 
     def settle(self, now: float) -> None:
         """Take prompts for prefilled whose time is over, and drop those known to be."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from math import copysign
-
+from sage.inference.scheduling.least_squares import LeastSquares
 from sage.inference.scheduling.quantiles import WindowedQuantiles
 
 # What an instance is taken for before anything is known; learning works in multiples of these.
@@ -12,9 +11,6 @@ _PREFILL = 1e-4
 _STEP = 0.02
 _STEP_BATCH = 2e-4
 
-_FORGETTING = 0.99
-_GROWTH = _FORGETTING**-0.5
-_UNCERTAINTY = 30.0
 _WARM_UP = 8
 _GAP = 0.02
 _PLENTY = 64
@@ -44,11 +40,9 @@ class LatencyModel:
     __slots__ = (
         "_decoded",
         "_early",
-        "_p",
+        "_fit",
         "_prefilled",
         "_ratios",
-        "_spread",
-        "_theta",
         "_units",
         "margin",
         "observations",
@@ -56,11 +50,9 @@ class LatencyModel:
     )
 
     def __init__(self) -> None:
-        self._theta = [1.0, 1.0, 1.0, 1.0]
-        self._p = [[_UNCERTAINTY if i == j else 0.0 for j in range(4)] for i in range(4)]
+        self._fit = LeastSquares()
         self._units = [1.0] * 4
         self._early: list[tuple[list[float], float]] | None = []
-        self._spread = 0.5
         self._ratios = WindowedQuantiles(120.0)
         self.margin = 1.0
         self.observations = 0
@@ -74,21 +66,21 @@ class LatencyModel:
     @property
     def constant(self) -> float:
         """Seconds to a first token, whatever the prompt's length."""
-        return self._units[0] * self._theta[0] * _CONSTANT
+        return self._units[0] * self._fit.theta[0] * _CONSTANT
 
     @property
     def prefill_per_token(self) -> float:
         """Seconds each uncached prompt token adds."""
-        return self._units[0] * self._theta[1] * _PREFILL
+        return self._units[0] * self._fit.theta[1] * _PREFILL
 
     def ttft(self, tokens: float) -> float:
         """Return seconds from dispatch to first token with ``tokens`` to prefill up to it."""
-        theta = self._theta
+        theta = self._fit.theta
         return self._units[0] * (theta[0] * _CONSTANT + theta[1] * _PREFILL * tokens)
 
     def step(self, batch: float) -> float:
         """Return seconds a decode step takes with ``batch`` requests running."""
-        theta = self._theta
+        theta = self._fit.theta
         return self._units[2] * (theta[2] * _STEP + theta[3] * _STEP_BATCH * batch)
 
     def first_token(self, tokens: float, seconds: float, now: float) -> None:
@@ -130,46 +122,18 @@ class LatencyModel:
         self.observations += 1
         self.updated = now
         if self._early is None:
-            self._fit(x, seconds)
+            self._take(x, seconds)
             return
         self._early.append((x, seconds))
         if self.ready:
             early, self._early = self._early, None
             self._units = [*[_typical(early, 0, 2)] * 2, *[_typical(early, 2, 0)] * 2]
             for features, taken in early:
-                self._fit(features, taken)
+                self._take(features, taken)
 
-    def _fit(self, x: list[float], seconds: float) -> None:
-        theta, p, units = self._theta, self._p, self._units
-        a, b, c, d = x[0] * units[0], x[1] * units[1], x[2] * units[2], x[3] * units[3]
-        predicted = theta[0] * a + theta[1] * b + theta[2] * c + theta[3] * d
-        scale = 1.0 / max(predicted, _FLOOR)
-        error = self._clipped((seconds - predicted) * scale)
-        a, b, c, d = a * scale, b * scale, c * scale, d * scale
-        px = [row[0] * a + row[1] * b + row[2] * c + row[3] * d for row in p]
-        k, m, n, o = px
-        shrink = 1.0 / (_FORGETTING + k * a + m * b + n * c + o * d)
-        # Forgetting what is not observed any longer would let its uncertainty grow without end.
-        grow = [_GROWTH if p[i][i] < _UNCERTAINTY else 1.0 for i in range(4)]
-        g, h, i, j = grow
-        for index, row in enumerate(p):
-            gain = px[index] * shrink
-            t = theta[index] + gain * error
-            theta[index] = max(0.0, t)
-            w = grow[index]
-            p[index] = [
-                (row[0] - gain * k) * g * w,
-                (row[1] - gain * m) * h * w,
-                (row[2] - gain * n) * i * w,
-                (row[3] - gain * o) * j * w,
-            ]
-
-    def _clipped(self, error: float) -> float:
-        size = abs(error)
-        limit = 2.5 * self._spread
-        # The spread takes in clipped errors: an outlier hardly moves it, a lasting change does.
-        self._spread = max(0.02, 0.9 * self._spread + 0.1 * min(size, limit))
-        return error if size <= limit else copysign(limit, error)
+    def _take(self, x: list[float], seconds: float) -> None:
+        units = self._units
+        self._fit.learn(x[0] * units[0], x[1] * units[1], x[2] * units[2], x[3] * units[3], seconds)
 
 
 def _typical(early: list[tuple[list[float], float]], first: int, other: int) -> float:

@@ -45,14 +45,17 @@ class PrefixIndex:
                 high = middle - 1
         return low
 
-    def add(self, prefix: tuple[int, ...]) -> None:
-        """Note that a prompt with these blocks was sent."""
+    def add(self, prefix: tuple[int, ...], most: int | None = None) -> None:
+        """Note that a prompt with these blocks was sent, and that at most so many are kept."""
         blocks = self._blocks
         self._last = None
-        for block in reversed(prefix[: self._capacity]):
+        capacity = self._capacity
+        if most is not None and most < capacity:
+            capacity = most
+        for block in reversed(prefix[:capacity]):
             blocks[block] = None
             blocks.move_to_end(block)
-        while len(blocks) > self._capacity:
+        while len(blocks) > capacity:
             blocks.popitem(last=False)
 
     def clear(self) -> None:

@@ -42,7 +42,8 @@ class Scheduler:
         max_queued: how many requests of one model may wait; more are rejected with 429.
         down_retry_after: seconds named to callers whose model has no instance up.
         max_wait: seconds after which a waiting request is dispatched for its age: while there
-            are such, one in eight dispatches of its model goes to the oldest of them.
+            are such, one in eight dispatches of its model goes to the oldest of them. A policy
+            that gives requests up turns away those that have lost their SLO by then.
         slo_classes: what the requests of a class must meet, by class name ("llm" and
             "embedding" for those that name none).
         tenants: by name, their weights alone or with an SLO. When given, tenants take turns by
@@ -77,7 +78,6 @@ class Scheduler:
         self._statistics = Statistics()
         counters = self._counters = TokenCounters(tenants)
         estimator = TokenEstimator()
-        self._accounts = Accounts(estimator, counters)
         forecast = Forecast(
             self._fleet,
             estimator,
@@ -86,6 +86,7 @@ class Scheduler:
             slo_classes=slo_classes or {},
             seed=seed,
         )
+        self._accounts = Accounts(estimator, counters, forecast)
         self._ledger = Ledger(forecast, self._statistics)
         self._entries = self._ledger.entries
         self._order = 0
@@ -157,6 +158,9 @@ class Scheduler:
             if state.prefilling and self.policy.paced
         ]
         times += [t for g in self._fleet.groups.values() if (t := g.door.next_time()) is not None]
+        times += [
+            t for g in self._fleet.groups.values() if (t := g.queue.next_return()) is not None
+        ]
         return max(now, min(times)) if times else None
 
     # Requests
@@ -180,7 +184,7 @@ class Scheduler:
         self._accounts.arrives(entry)
         dispatcher = self._dispatcher
         if not (dispatcher.queued and dispatcher.contended(group)):
-            chosen = dispatcher.choose(entry, now)
+            chosen = dispatcher.choose(entry, now, waits=True)
             if chosen is not None:
                 self._entries[request.id] = entry
                 return [dispatcher.dispatch(entry, chosen, now, waited=False)]
@@ -203,7 +207,7 @@ class Scheduler:
             ttft = None if first is None else first - entry.dispatched
             seconds = now - entry.dispatched
             completed(state, Completion(entry.request, ttft, seconds, entry.tokens))
-        self._release(entry, state)
+        self._release(entry, state, now)
         entry.group.ended(now)
         return self._slot_freed(state, now)
 
@@ -214,7 +218,7 @@ class Scheduler:
         assert state is not None
         self._ledger.fail(entry, now)
         state.failed += 1
-        self._release(entry, state)
+        self._release(entry, state, now)
         return self._slot_freed(state, now)
 
     def undelivered(self, request_id: int, now: float) -> list[Decision]:
@@ -227,7 +231,7 @@ class Scheduler:
         state = entry.instance
         assert state is not None
         state.failed += 1
-        self._release(entry, state)
+        self._release(entry, state, now)
         self._accounts.undo(entry, state, fair=self._dispatcher.fair)
         entry.instance = None
         entry.tried = (*entry.tried, state.spec.id)
@@ -253,7 +257,7 @@ class Scheduler:
             # Those behind it may fit where it did not.
             return self._drain(self._fleet.neighbours(entry.group), now)
         state.cancelled += 1
-        self._release(entry, state)
+        self._release(entry, state, now)
         return self._slot_freed(state, now)
 
     def first_token(self, request_id: int, now: float) -> list[Decision]:
@@ -305,10 +309,12 @@ class Scheduler:
         """
         state = self.instance(instance_id)
         state.up, state.reason = False, reason
+        self._dispatcher.forsake(instance_id, now)
         return self._abandon(self._fleet.groups_of(state), now)
 
     def instance_removed(self, instance_id: str, now: float) -> list[Decision]:
         """An instance is gone for good; what it still runs is reported on its own."""
+        self._dispatcher.forsake(instance_id, now)
         left = self._fleet.remove(instance_id)
         self._statistics.instances.pop(instance_id, None)
         self._dispatcher.limits_changed()
@@ -365,7 +371,8 @@ class Scheduler:
             )
             leaves = entry
             if self.policy.sheds:
-                leaves = group.door.gives_way(entry.request.priority, now) or entry
+                self._dispatcher.sizes(entry)
+                leaves = group.door.gives_way(entry.request.priority, entry.size, now) or entry
             if leaves is entry:
                 return [self._ledger.refuse(entry, 429, reason, group.retry_after(), now)]
             self._dispatcher.unqueue(leaves)
@@ -375,10 +382,10 @@ class Scheduler:
         self._dispatcher.enqueue(entry, now)
         return decisions + self._drain(self._fleet.neighbours(group), now)
 
-    def _release(self, entry: Entry, state: InstanceState) -> None:
+    def _release(self, entry: Entry, state: InstanceState, now: float) -> None:
         del self._entries[entry.request.id]
         self._fleet.release(state, entry.request.id)
-        self._accounts.release(entry, state)
+        self._accounts.release(entry, state, now)
 
     def _slot_freed(self, state: InstanceState, now: float) -> list[Decision]:
         if not self._dispatcher.queued:
@@ -396,6 +403,13 @@ class Scheduler:
                 for entry in group.door.useless(now):
                     self._dispatcher.unqueue(entry)
                     reason = "it cannot meet its deadline any longer"
+                    retry_after = group.retry_after()
+                    decisions.append(self._ledger.refuse(entry, 429, reason, retry_after, now))
+        if self.policy.triages:
+            for group in groups:
+                for entry in self._dispatcher.hopeless(group, now):
+                    self._dispatcher.unqueue(entry)
+                    reason = "its objective was lost while others could still meet theirs"
                     retry_after = group.retry_after()
                     decisions.append(self._ledger.refuse(entry, 429, reason, retry_after, now))
         # Whoever is behind one that was turned away may fit anywhere.

@@ -12,7 +12,12 @@ from sage.inference.scheduling.policies.orderings import (
     is_bulk,
 )
 from sage.inference.scheduling.policies.peers import LowestLatency, PowerOfTwo, Random
-from sage.inference.scheduling.policies.placements import CheapestCapable, LeastBusy, LeastWork
+from sage.inference.scheduling.policies.placements import (
+    CheapestCapable,
+    LeastBusy,
+    LeastStall,
+    LeastWork,
+)
 from sage.inference.scheduling.policy import Placement, SchedulingPolicy, View
 from sage.inference.scheduling.request import Request
 
@@ -71,7 +76,7 @@ def hybrid() -> SchedulingPolicy:
 
 def hybrid_slo() -> SchedulingPolicy:
     """Return slack order over lanes, with slots kept from bulk."""
-    return _by_slack("hybrid_slo", SlackOrder(lanes=True), LeastWork(), lanes=True)
+    return _by_slack("hybrid_slo", SlackOrder(lanes=True), LeastStall(), lanes=True)
 
 
 def random() -> SchedulingPolicy:
@@ -118,7 +123,7 @@ def by_arrival(name: str, placement: Placement) -> SchedulingPolicy:
 def _by_slack(
     name: str,
     ordering: SlackOrder,
-    placement: LeastWork | CheapestCapable,
+    placement: LeastWork | LeastStall | CheapestCapable,
     *,
     lanes: bool = False,
 ) -> SchedulingPolicy:
@@ -133,6 +138,9 @@ def _by_slack(
         fair=True,
         sheds=True,
         paced=True,
+        guards=lanes,
+        triages=lanes,
+        homes=lanes,
         reserved=_kept_from_bulk if lanes else None,
         bind=bind,
     )

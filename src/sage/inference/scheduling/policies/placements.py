@@ -73,6 +73,47 @@ class LeastWork:
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
+class LeastStall:
+    """The least time that an engine's streams will be held up: prefill seconds x (streams + 1).
+
+    Prefill is what waits there and what the request adds, by what is learned of each engine's
+    steps, so a prompt follows its cached beginning for as long as the way there is shorter than
+    prefilling it elsewhere. Until all steps are known, and for embeddings, as LeastWork.
+    """
+
+    def __init__(self) -> None:
+        self._work = LeastWork()
+        self._view: View | None = None
+
+    def bind(self, view: View) -> None:
+        """Take the scheduler's view."""
+        self._view = view
+        self._work.bind(view)
+
+    def choose(
+        self, request: Request, instances: Sequence[InstanceState], now: float
+    ) -> InstanceState | None:
+        """Return the one where the fewest stream seconds are lost."""
+        assert self._view is not None
+        if len(instances) == 1:
+            return instances[0]
+        prompt = self._view.prompt(request)
+        best, least = instances[0], float("inf")
+        for state in instances:
+            stalls = state.stalls
+            steps = stalls.steps
+            if not steps.ready:
+                return self._work.choose(request, instances, now)
+            new = state.uncached(request, prompt) if request.prefix else prompt
+            waiting = stalls.given - stalls.done
+            seconds = waiting + steps.prefill(new, prompt - new) + steps.step(state.tokens)
+            lost = seconds * (state.batch(now) + 1)
+            if lost < least or (lost == least and state.last_dispatch < best.last_dispatch):
+                best, least = state, lost
+        return best
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class CheapestCapable:
     """The cheapest instance that still meets the SLO; among equals the one with the least work.
 
