@@ -19,6 +19,7 @@ from sage.benchmark.simulate.bench import SimulatedBench, simulate
 from sage.benchmark.simulate.config import SimulationConfig
 from sage.benchmark.simulate.llm_engine import LlmEngine
 from sage.benchmark.simulate.simulation import Simulation
+from sage.benchmark.slo import LLMSLOConfig
 from sage.benchmark.summary import summarise
 from sage.benchmark.workload import PlannedRequest, plan_requests
 from sage.errors import ConfigError, UnknownKeyError
@@ -249,7 +250,11 @@ def test_an_engine_that_cannot_preempt_is_given_no_more_than_it_holds(tmp_path: 
     assert isinstance(one, LlmEngine)
     assert (one.spec.max_requests, one.spec.max_tokens) == (8, 8192)
     config = LLMBenchmarkConfig(
-        requests=60, rate=50.0, prompt_tokens="uniform:100:3000", output_tokens="uniform:10:1000"
+        requests=60,
+        rate=50.0,
+        prompt_tokens="uniform:100:3000",
+        output_tokens="uniform:10:1000",
+        slo=LLMSLOConfig(None, None, None),
     )
     result = Simulation(Scheduler("hybrid_slo"), engines).run(plan_requests(config))
     assert all(e.failure is None for e in result.exchanges)
