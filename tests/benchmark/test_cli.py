@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from sage.benchmark.cli import cli
-from sage.cli.run import run_cli
 from tests.support import wait_until
 
 from .server import Answer, TinyServer, quick
@@ -21,18 +19,6 @@ from .server import Answer, TinyServer, quick
 # A busy machine may make the client late, which it then says; what is tested here holds anyway.
 _MEASURED = (0, 7)
 _QUICK = ("--rate", "500", "--warmup-requests", "1")
-
-
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that runs the command line and gives its exit code."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str) -> int:
-        monkeypatch.setattr("sys.argv", ["sage-cp-bench", *arguments])
-        return run_cli(cli, "sage-cp-bench")
-
-    return run
 
 
 @pytest.mark.timeout(180)

@@ -11,25 +11,11 @@ from typing import Any
 
 import pytest
 
-from sage.benchmark.cli import cli
 from sage.benchmark.simulate.profile import EmbeddingProfile, LlmProfile, load_profile
-from sage.cli.run import run_cli
 from tests.benchmark.server import Answer, TinyServer, encode_event, event
 from tests.documents import code_blocks
 
 SMALL = ("--longest", "64", "--batches", "1,2", "--repeats", "1")
-
-
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that runs the command line and gives its exit code."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str) -> int:
-        monkeypatch.setattr("sys.argv", ["sage-cp-bench", *arguments])
-        return run_cli(cli, "sage-cp-bench")
-
-    return run
 
 
 async def streaming(number: int, body: dict[str, Any], answer: Answer) -> None:

@@ -8,27 +8,12 @@ from typing import Any
 
 import pytest
 
-from sage.benchmark.cli import cli
-from sage.cli.run import run_cli
-
 _LOAD = ("--simulate", "--engines", "1", "--rate", "20", "--seconds", "4", "--rounds", "2")
 _SIZES = ("--prompt-tokens", "1000", "--output-tokens", "64")
 _CLASSES = (
     *("--class", "interactive:share=0.7,ttft_ms=300,tpot_ms=50"),
     *("--class", "bulk:share=0.3,ttft_ms=20000,tpot_ms=200"),
 )
-
-
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that runs the command line and gives its exit code."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str) -> int:
-        monkeypatch.setattr("sys.argv", ["sage-cp-bench", *arguments])
-        return run_cli(cli, "sage-cp-bench")
-
-    return run
 
 
 def _result() -> Any:

@@ -12,25 +12,11 @@ from typing import Any
 
 import pytest
 
-from sage.benchmark.cli import cli
-from sage.cli.run import run_cli
 from tests.benchmark.server import Answer, TinyServer, quick
 from tests.support import wait_until
 
 # A busy machine may make the client late, which it then says; what is tested here holds anyway.
 _MEASURED = (0, 7)
-
-
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that runs the command line and gives its exit code."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str) -> int:
-        monkeypatch.setattr("sys.argv", ["sage-cp-bench", *arguments])
-        return run_cli(cli, "sage-cp-bench")
-
-    return run
 
 
 def test_the_knee_of_simulated_engines(bench: Any, capsys: pytest.CaptureFixture[str]) -> None:

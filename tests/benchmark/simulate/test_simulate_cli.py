@@ -8,24 +8,9 @@ from typing import Any
 
 import pytest
 
-from sage.benchmark.cli import cli
-from sage.cli.run import run_cli
-
 _TRACE = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "\n".join(
     f"2023-11-16 18:15:{second:02d}.5,{300 + 10 * second},{20 + second}" for second in range(60)
 )
-
-
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that runs the command line and gives its exit code."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str) -> int:
-        monkeypatch.setattr("sys.argv", ["sage-cp-bench", *arguments])
-        return run_cli(cli, "sage-cp-bench")
-
-    return run
 
 
 @pytest.fixture

@@ -8,24 +8,9 @@ from typing import Any
 
 import pytest
 
-from sage.benchmark.cli import cli
-from sage.cli.run import run_cli
-
 from .support import compared
 
 _SIMULATED = ("simulate", "--rate", "40", "--requests", "50")
-
-
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that runs the command line and gives its exit code."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str) -> int:
-        monkeypatch.setattr("sys.argv", ["sage-cp-bench", *arguments])
-        return run_cli(cli, "sage-cp-bench")
-
-    return run
 
 
 def test_reports_of_a_run(bench: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
