@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
+import signal
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
+
+from tests.support import wait_until
 
 REASONS = {200: "OK", 404: "Not Found", 429: "Too Many Requests", 500: "Internal Server Error"}
 
@@ -46,11 +51,10 @@ class Answer:
 
     def page(self, content: Any) -> None:
         """Answer with text as it is, or anything else as JSON."""
-        if not isinstance(content, str):
+        if isinstance(content, str):
+            self.text(content)
+        else:
             self.json(content)
-            return
-        body = content.encode()
-        self.writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
 
     def begin(self) -> None:
         """Begin a streamed answer."""
@@ -101,7 +105,6 @@ class TinyServer:
         bodies: of the POSTs, in the order they came.
         policy: in force; None when the management route is not there.
         set_policies: what was put in force, in order.
-        page: its metrics page; empty for none.
         instances: those it says it has; None when the management route is not there.
         stubborn: takes a policy and does not follow it.
         pages: what stands at further addresses, text or JSON.
@@ -115,7 +118,6 @@ class TinyServer:
         self.available = dict.fromkeys(names, "as it says")
         self.set_policies: list[str] = []
         self.stubborn = False
-        self.page = ""
         self.instances: list[dict[str, Any]] | None = None
         self.pages: dict[str, Any] = {}
         self.url = ""
@@ -175,8 +177,6 @@ class TinyServer:
         elif path == "/v1/models":
             models = [{"id": "chat", "kind": "llm"}, {"id": "embed", "kind": "embedding"}]
             answer.json({"data": models})
-        elif path == "/metrics":
-            answer.text(self.page, 200 if self.page else 404)
         elif path == "/v1/management/instances":
             status = 404 if self.instances is None else 200
             answer.json({"instances": self.instances}, status)
@@ -198,3 +198,28 @@ class TinyServer:
             if not self.stubborn:
                 self.policy = body["policy"]
         answer.json({"policy": self.policy, "available": self.available})
+
+
+def slow_after(answered: int) -> Handler:
+    """Answer so many at once and let the others wait for a minute."""
+
+    async def handle(number: int, body: dict[str, Any], answer: Answer) -> None:
+        if number >= answered:
+            await asyncio.sleep(60)
+        await quick(number, body, answer)
+
+    return handle
+
+
+@contextlib.contextmanager
+def ctrl_c_at(server: TinyServer, requests: int) -> Iterator[None]:
+    """Interrupt this process once the server has had so many requests."""
+
+    def interrupt() -> None:
+        wait_until(lambda: len(server.bodies) >= requests)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    yield
+    thread.join()

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import wait_until
-
-from .server import Answer, TinyServer, quick
+from .server import Answer, TinyServer, ctrl_c_at, quick, slow_after
 
 # A busy machine may make the client late, which it then says; what is tested here holds anyway.
 _MEASURED = (0, 7)
@@ -140,24 +135,10 @@ def test_a_comparison_shows_what_is_real(
 def test_ctrl_c_writes_what_was_measured(bench: Any, tmp_path: Path) -> None:
     """Exit code 130, and the counts of answered, interrupted and unsent requests agree."""
     output = tmp_path / "r.json"
-
-    async def some(number: int, body: dict[str, Any], answer: Answer) -> None:
-        if number >= 10:
-            await asyncio.sleep(60)
-        await quick(number, body, answer)
-
-    with TinyServer(some, policy="fifo") as server:
-
-        def interrupt() -> None:
-            wait_until(lambda: len(server.bodies) >= 15)
-            os.kill(os.getpid(), signal.SIGINT)
-
-        thread = threading.Thread(target=interrupt)
-        thread.start()
+    with TinyServer(slow_after(10), policy="fifo") as server, ctrl_c_at(server, 15):
         arguments = ("--requests", "200", "--rate", "100", "--warmup-requests", "0")
         line = ("run", "--policy", "priority", "--url", server.url, "--output", str(output))
         assert bench(*line, *arguments) == 130
-        thread.join()
         assert server.policy == "fifo"
     counts = json.loads(output.read_text())["runs"][0]["summary"]["counts"]
     assert counts["answered"] == counts["judged"] == 10

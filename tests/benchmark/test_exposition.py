@@ -73,11 +73,11 @@ def test_gateway_and_engines_are_looked_at_before_and_after() -> None:
             {"id": "llm-1", "url": engine.url},
             {"id": "gone", "url": "http://127.0.0.1:9"},
         ]
-        gateway.page = "# TYPE sage_requests_total counter\nsage_requests_total 5\n"
-        engine.page = _BEFORE
+        gateway.pages["/metrics"] = "# TYPE sage_requests_total counter\nsage_requests_total 5\n"
+        engine.pages["/metrics"] = _BEFORE
         pages = ServerPages(Found(gateway.url, Models("chat")))
         pages.begin()
-        gateway.page = gateway.page.replace(" 5", " 9")
+        gateway.pages["/metrics"] = gateway.pages["/metrics"].replace(" 5", " 9")
         found = {one.name: one for one in pages.end()}
     assert list(found) == ["target", "llm-1", "gone"]
     assert found["target"].change is not None
@@ -95,11 +95,11 @@ def test_a_run_has_what_its_servers_say() -> None:
     async def counts(number: int, body: dict[str, Any], answer: Answer) -> None:
         await asyncio.sleep(0)
         served["count"] += 1
-        server.page = f"# TYPE served_total counter\nserved_total {served['count']}\n"
+        server.pages["/metrics"] = f"# TYPE served_total counter\nserved_total {served['count']}\n"
         await quick(number, body, answer)
 
     with TinyServer(counts) as server:
-        server.page = "# TYPE served_total counter\nserved_total 100\n"
+        server.pages["/metrics"] = "# TYPE served_total counter\nserved_total 100\n"
         config = LLMBenchmarkConfig(requests=10, rate=200, warmup_requests=3)
         run = Bench(config, Found(server.url, Models("chat"))).run()
     assert [one.name for one in run.servers] == ["target"]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "tutorials" / "benchmark_control_plane_demo.py"
+from .support import run_tutorial
 
 
 @pytest.mark.engines
@@ -18,16 +15,7 @@ SCRIPT = Path(__file__).parents[2] / "examples" / "tutorials" / "benchmark_contr
 def test_it_measures_and_leaves_nothing_behind(isolated_home: Path, tmp_path: Path) -> None:
     """The lines its readers look for, every request answered under both policies, no traces."""
     temporary = tmp_path / "t"
-    temporary.mkdir()
-    run = subprocess.run(
-        [sys.executable, str(SCRIPT)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=190,
-        env={**os.environ, "TMPDIR": str(temporary)},
-    )
-    assert run.returncode == 0, run.stderr
+    run = run_tutorial("benchmark_control_plane_demo.py", temporary, timeout_s=190)
     lines = run.stdout.splitlines()
     for line in (
         "Demo 1: LLM Benchmark Configuration",

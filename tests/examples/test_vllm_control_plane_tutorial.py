@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "tutorials" / "vllm_control_plane_tutorial.py"
+from .support import run_tutorial
 
 
 @pytest.mark.engines
@@ -20,16 +17,7 @@ SCRIPT = Path(__file__).parents[2] / "examples" / "tutorials" / "vllm_control_pl
 def test_it_runs_and_leaves_nothing_behind(isolated_home: Path, tmp_path: Path) -> None:
     """The lines its readers look for, metrics that move, both instances at work, no traces."""
     temporary = tmp_path / "t"
-    temporary.mkdir()
-    run = subprocess.run(
-        [sys.executable, str(SCRIPT)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=140,
-        env={**os.environ, "TMPDIR": str(temporary)},
-    )
-    assert run.returncode == 0, run.stderr
+    run = run_tutorial("vllm_control_plane_tutorial.py", temporary, timeout_s=140)
     lines = run.stdout.splitlines()
     for line in (
         "Demo 1: Basic Usage",

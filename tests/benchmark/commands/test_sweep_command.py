@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import signal
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.benchmark.server import Answer, TinyServer, quick
-from tests.support import wait_until
+from tests.benchmark.server import TinyServer, ctrl_c_at, slow_after
 
 # A busy machine may make the client late, which it then says; what is tested here holds anyway.
 _MEASURED = (0, 7)
@@ -82,24 +77,10 @@ def test_a_live_sweep_sets_each_policy_and_repeats_no_prompts(bench: Any) -> Non
 
 def test_ctrl_c_keeps_the_runs_that_were_done(bench: Any) -> None:
     """Exit code 130; the run that was broken off is left out, and the policy put back."""
-
-    async def some(number: int, body: dict[str, Any], answer: Answer) -> None:
-        if number >= 30:
-            await asyncio.sleep(60)
-        await quick(number, body, answer)
-
-    with TinyServer(some, policy="fifo") as server:
-
-        def interrupt() -> None:
-            wait_until(lambda: len(server.bodies) >= 35)
-            os.kill(os.getpid(), signal.SIGINT)
-
-        thread = threading.Thread(target=interrupt)
-        thread.start()
+    with TinyServer(slow_after(30), policy="fifo") as server, ctrl_c_at(server, 35):
         line = ("sweep", "--url", server.url, "--policies", "priority", "--warmup-requests", "0")
         load = ("--rates", "50,100", "--requests", "20", "--output", "a.json")
         assert bench(*line, *load) == 130
-        thread.join()
         assert server.policy == "fifo"
     found = json.loads(Path("a.json").read_text())["sweep"]
     assert not found["complete"]
