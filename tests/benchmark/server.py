@@ -141,6 +141,12 @@ class TinyServer:
         self._thread.join()
         self._loop.close()
 
+    def die(self) -> None:
+        """Close every connection and take no new one, as a killed server; from a handler."""
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+
     async def _start(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"

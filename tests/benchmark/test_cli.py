@@ -147,6 +147,39 @@ def test_ctrl_c_writes_what_was_measured(bench: Any, tmp_path: Path) -> None:
     assert counts["judged"] + counts["interrupted"] + counts["unsent"] == 200
 
 
+@pytest.mark.parametrize("command", ["run", "compare", "sweep"])
+def test_a_server_that_dies_leaves_what_it_answered(
+    bench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """The error comes after the results: what was answered is written, what was not is a miss."""
+    output = tmp_path / "r.json"
+
+    async def dies(number: int, body: dict[str, Any], answer: Answer) -> None:
+        if number == 70:
+            server.die()
+        await quick(number, body, answer)
+
+    with TinyServer(dies, policy="fifo") as server:
+        flags = {
+            "run": ("--policy", "priority", "--requests", "100"),
+            "compare": ("--policies", "fifo,priority", "--requests", "60", "--rounds", "1"),
+            "sweep": ("--policies", "fifo,priority", "--requests", "60", "--rates", "500"),
+        }
+        line = (command, "--url", server.url, *flags[command], "--warmup-requests", "0")
+        assert bench(*line, "--rate", "500", "--output", str(output)) == 5
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1].startswith(f"error: GET {server.url}/v1/management/policy")
+    result = json.loads(output.read_text())
+    if command == "run":
+        counts = result["runs"][0]["summary"]["counts"]
+        assert counts["judged"] == counts["answered"] + counts["failed"] == 100
+        assert 60 <= counts["answered"] < 100
+    elif command == "compare":
+        assert [run["policy"] for run in result["runs"]] == ["fifo", "priority"]
+    else:
+        assert not result["sweep"]["complete"]
+
+
 def test_replay_of_a_trace(bench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each line's lengths are asked for, at its time."""
     trace = tmp_path / "t.csv"

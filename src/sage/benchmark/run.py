@@ -110,6 +110,15 @@ class Bench:
         Raises:
             SageError: the policy cannot be set, or not put back.
         """
+        [run] = self.once()
+        return run
+
+    def once(self) -> Iterator[Run]:
+        """Yield the one run of `run`, before the policy is put back, which may fail.
+
+        Raises:
+            SageError: as `run`.
+        """
         if len(self._config.policies) > 1:
             raise ConfigError(
                 f"a run has one policy, not {', '.join(self._config.policies)}; "
@@ -117,7 +126,7 @@ class Bench:
             )
         with self._policies():
             policy = self._config.policies[0] if self._config.policies else None
-            return self._measure(policy, self._config.seed, 0)
+            yield self._measure(policy, self._config.seed, 0)
 
     def compare(self) -> Iterator[Run]:
         """Run each policy once a round, in turn, and yield each run; stops when one is broken off.

@@ -84,15 +84,15 @@ def _measure(
 
     check_sweep(config, options, plan, seconds)
     with measuring(config, options, plan.axis, seconds) as (found, measure):
-        outcome = None
+        outcome, error = None, None
         if plan.values is None:
             search = replace(plan, policies=plan.policies[:1], seeds=plan.seeds[:1])
-            outcome = run_sweep(search, measure, options)
+            outcome, error = run_sweep(search, measure, options)
             if outcome.complete:
                 loads = chosen.loads(plan.axis, _knee(outcome))
                 plan = replace(plan, values=loads)
-        if plan.values is not None:
-            outcome = run_sweep(plan, measure, options)
+        if plan.values is not None and error is None:
+            outcome, error = run_sweep(plan, measure, options)
     assert outcome is not None
     console = Console()
     console.print(chosen.question, style="bold", highlight=False)
@@ -101,7 +101,10 @@ def _measure(
     for line in findings:
         console.print(line, highlight=False)
     extra = {"experiment": {"name": chosen.name, "findings": findings}}
-    return write_sweep(outcome, config, found, options, console, extra=extra)
+    code = write_sweep(outcome, config, found, options, console, extra=extra)
+    if error is not None:
+        raise error
+    return code
 
 
 def _knee(outcome: Outcome) -> float:

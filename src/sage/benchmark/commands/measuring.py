@@ -15,6 +15,7 @@ from sage.benchmark.commands.progress import progress
 from sage.benchmark.commands.targets import check_output, check_target, live_target
 from sage.benchmark.config import BenchmarkConfig
 from sage.benchmark.simulate.options import build_simulation, split_options
+from sage.errors import SageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from sage.benchmark.run import Bench, Run
     from sage.benchmark.simulate.bench import SimulatedBench
     from sage.benchmark.target import Found
+
+    Runs = tuple[list[Run], SageError | None]
 
 INTERRUPTED = 130
 INVALID = 7  # no SageError's code, so that scripts can tell a run that counts from one that doesn't
@@ -60,15 +63,18 @@ def measure(
         check_bounded(config)
     standing = None
     if options["simulate"]:
-        found, runs = _simulate(config, options, comparing)
+        found, (runs, error) = _simulate(config, options, comparing)
         if bounds and runs[0].complete:
             standing = _stand(config, options, runs[0])
     else:
         with live_target(config, options) as found:
-            runs = _runs(config, partial(Bench, config, found), comparing)
-    return _report(
+            runs, error = _runs(config, partial(Bench, config, found), comparing)
+    code = _report(
         config, found, origin, runs, options=options, comparing=comparing, standing=standing
     )
+    if error is not None:
+        raise error
+    return code
 
 
 def make_origin(api_key: str | None) -> Origin:
@@ -82,7 +88,7 @@ def make_origin(api_key: str | None) -> Origin:
 
 def _simulate(
     config: BenchmarkConfig, options: dict[str, Any], comparing: bool
-) -> tuple[Found, list[Run]]:
+) -> tuple[Found, Runs]:
     from sage.benchmark.simulate.bench import SimulatedBench
 
     simulation = build_simulation(config, split_options(options)[0])
@@ -112,22 +118,31 @@ def _runs(
     comparing: bool,
     *,
     every: int = 1,
-) -> list[Run]:
-    """Measure, with a progress bar; an interrupted run is the last."""
+) -> Runs:
+    """Measure, with a progress bar, and return the runs and what ended them before their time.
+
+    An interrupted run is the last.
+    """
     from sage.benchmark.workload import plan_requests
 
     total = len(plan_requests(config)) * _expected(config, comparing)
     runs: list[Run] = []
+    broken: SageError | None = None
     with progress(total, every=every) as answered:
         bench = make(on_answer=answered)
         try:
-            # Extended one by one, so that what came before an interrupt is kept.
-            runs.extend(bench.compare() if comparing else [bench.run()])
+            # Extended one by one, so that what came before an interrupt or an error is kept.
+            runs.extend(bench.compare() if comparing else bench.once())
         except KeyboardInterrupt:
             # Between two runs; inside one it ends that run, which is then in the list.
             if not runs:
                 raise
-    return runs
+        except SageError as error:
+            # Such as a gateway that has died: what it answered before is reported first.
+            if not runs:
+                raise
+            broken = error
+    return runs, broken
 
 
 def _expected(config: BenchmarkConfig, comparing: bool) -> int:

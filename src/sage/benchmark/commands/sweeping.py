@@ -34,7 +34,7 @@ from sage.benchmark.simulate.commands import trace_option
 from sage.benchmark.simulate.options import build_simulation, split_options
 from sage.benchmark.sweep.axis import AXES, Axis, find_axis
 from sage.benchmark.sweep.plan import Sweep, SweepPlan, Turn
-from sage.errors import ConfigError
+from sage.errors import ConfigError, SageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -211,10 +211,13 @@ def measure_sweep(
 
     check_sweep(config, options, plan, seconds)
     with measuring(config, options, plan.axis, seconds) as (found, measure):
-        outcome = run_sweep(plan, measure, options)
+        outcome, error = run_sweep(plan, measure, options)
     console = Console()
     show_outcome(outcome, console)
-    return write_sweep(outcome, config, found, options, console)
+    code = write_sweep(outcome, config, found, options, console)
+    if error is not None:
+        raise error
+    return code
 
 
 def check_sweep(
@@ -227,8 +230,10 @@ def check_sweep(
         plan.axis.at(config, value, seconds=seconds)
 
 
-def run_sweep(plan: SweepPlan, measure: Measure, options: Mapping[str, Any]) -> Outcome:
-    """Make the runs of a plan, showing how they get on."""
+def run_sweep(
+    plan: SweepPlan, measure: Measure, options: Mapping[str, Any]
+) -> tuple[Outcome, SageError | None]:
+    """Make the runs of a plan, showing how they get on, as `drive` has it."""
     from sage.benchmark.sweep.drive import drive
 
     every = SIMULATED_EVERY if options["simulate"] else 1

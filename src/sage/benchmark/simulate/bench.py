@@ -63,6 +63,10 @@ class SimulatedBench:
         policy = policies[0] if policies else self._simulation.policy
         return self._measure(policy, self._config.seed, 0)
 
+    def once(self) -> Iterator[Run]:
+        """Yield the one run of `run`."""
+        yield self.run()
+
     def compare(self) -> Iterator[Run]:
         """Run each policy once a round, on the same requests, and yield each run."""
         for policy, seed, number in turns(self._config):

@@ -8,6 +8,7 @@ from typing import Protocol
 from sage.benchmark.run import Run
 from sage.benchmark.sweep.outcome import Outcome, Point, figures_of
 from sage.benchmark.sweep.plan import Sweep, Turn
+from sage.errors import SageError
 
 
 class Watcher(Protocol):
@@ -20,8 +21,13 @@ class Watcher(Protocol):
         """Take what a run gave."""
 
 
-def drive(sweep: Sweep, run: Callable[[Turn], Run], watcher: Watcher) -> Outcome:
-    """Do the runs until none is left, or one is broken off; return what was found.
+def drive(
+    sweep: Sweep, run: Callable[[Turn], Run], watcher: Watcher
+) -> tuple[Outcome, SageError | None]:
+    """Do the runs until none is left, or one is broken off.
+
+    Returns:
+        What was found, and the error that ended it before its time.
 
     Args:
         sweep: which runs.
@@ -29,8 +35,9 @@ def drive(sweep: Sweep, run: Callable[[Turn], Run], watcher: Watcher) -> Outcome
         watcher: told before and after each.
 
     Raises:
-        SageError: as ``run`` does.
+        SageError: as the first ``run`` does; there is nothing yet that is worth keeping.
     """
+    broken: SageError | None = None
     try:
         while (turn := sweep.next()) is not None:
             watcher.begins(turn, sweep.expected())
@@ -45,4 +52,9 @@ def drive(sweep: Sweep, run: Callable[[Turn], Run], watcher: Watcher) -> Outcome
         # A live run takes Ctrl-C itself and is then incomplete; this is one between two runs, or
         # in simulated time. What was measured before is still worth having.
         pass
-    return sweep.outcome()
+    except SageError as error:
+        broken = error
+    outcome = sweep.outcome()
+    if broken is not None and not outcome.points:
+        raise broken
+    return outcome, broken
