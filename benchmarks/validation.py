@@ -124,12 +124,16 @@ def as_counted(
 def compare_at(
     share: float, rate: float, found: Found, simulation: SimulationConfig, plan: Plan
 ) -> dict[str, Any]:
-    """Run live and simulated in turn; return the figures of both and their ratios."""
+    """Run live and simulated in turn; return the figures of both and their ratios.
+
+    Each run has a seed of its own: the engine would know another run's prompts again.
+    """
+    first = plan.seed + SHARES.index(share) * plan.rounds
     seen: list[dict[str, float]] = []
     simulated: list[dict[str, float]] = []
     count = max(30, round(rate * plan.seconds))
     for number in range(plan.rounds):
-        config = workload(plan, seed=plan.seed + number, requests=count, rate=rate)
+        config = workload(plan, seed=first + number, requests=count, rate=rate)
         requests = plan_requests(config)
         result = live(found, requests)
         seen.append(figures(result.exchanges))

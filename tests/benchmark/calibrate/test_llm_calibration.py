@@ -96,6 +96,26 @@ def test_pauses_of_the_machine_are_no_steps() -> None:
     assert max(error.spread for error in found.errors) > 0.1
 
 
+class _Clearing:
+    """A player of an engine in which prompts that come late find nothing cached."""
+
+    def play(self, shots: Sequence[Shot]) -> list[Played]:
+        if shots[-1].at > 0:
+            shots = [*shots[:-1], shots[-1]._replace(cached=0)]
+        return ModelPlayer(ENGINE).play(shots)
+
+
+def test_an_engine_that_clears_its_slots_is_told_by_what_is_cached() -> None:
+    """Its times are found as before; only of llama.cpp is it known why."""
+    found = calibrated(_Clearing(), "llama.cpp")
+    assert (found.profile.clears_idle, found.profile.head_tokens) == (True, 10)
+    assert found.profile.times.c1 == pytest.approx(TIMES.c1, rel=0.01)
+    for error in found.errors:
+        assert abs(error.worst) < 0.01, error.what
+    assert not calibrated(_Clearing()).profile.clears_idle
+    assert not calibrated(ModelPlayer(ENGINE), "llama.cpp").profile.clears_idle
+
+
 class _Late:
     """A player with which what comes late comes even later, the first times."""
 

@@ -51,6 +51,7 @@ def llm_document(
             "prefix_caching": profile.prefix_caching,
             "preempts": profile.preempts,
             "head_tokens": profile.head_tokens,
+            "clears_idle": profile.clears_idle,
         },
         "f_capacity": asdict(profile.capacity),
         "step_model_for_a_simulator": {"params_ms": times},

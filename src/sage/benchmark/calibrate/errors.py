@@ -85,7 +85,7 @@ def probe_errors(profile: LlmProfile, takes: Sequence[Take]) -> list[ProbeError]
 
 def _again(take: Take) -> list[Shot]:
     """Return the same shots as the engine saw them."""
-    return [Shot(one.sent, one.prompt, len(one.tokens)) for one in take.played]
+    return [Shot(one.sent, one.prompt, len(one.tokens), cached=one.cached) for one in take.played]
 
 
 def summary_of(what: str, repeats: Sequence[Sequence[tuple[float, float]]]) -> ProbeError:

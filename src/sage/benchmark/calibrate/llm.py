@@ -94,6 +94,7 @@ def fit_takes(
         prefix_caching=_caches_prefixes(takes),
         preempts=facts.preempts,
         head_tokens=_head(takes),
+        clears_idle=facts.name == "llama.cpp" and _clears_idle(takes),
     )
     choices = [profile]
     if facts.name != "llama.cpp":
@@ -114,6 +115,17 @@ def _head(takes: Sequence[Take]) -> int:
     """Return how much of prompts that share nothing but the template is cached."""
     cached = [take.played[0].cached for take in takes if take.kind == "prefill"]
     return round(statistics.median(cached)) if cached else 0
+
+
+def _clears_idle(takes: Sequence[Take]) -> bool:
+    """Return whether a prompt found nothing cached though every slot had been used before."""
+    head = _head(takes)
+    return any(
+        one.cached < min(head, one.prompt - 1)
+        for take in takes
+        if take.kind == "inject"
+        for one in take.played
+    )
 
 
 def _caches_prefixes(takes: Sequence[Take]) -> bool:

@@ -34,8 +34,14 @@ class ModelPlayer:
             ConfigError: one does not fit the engine.
         """
         engine = LlmEngine(self._profile, InstanceSpec("probe", Kind.LLM, ("probe",)))
+        head = self._profile.head_tokens
         requests = [
-            EngineRequest(number, shot.prompt + self._overhead, shot.output)
+            EngineRequest(
+                number,
+                shot.prompt + self._overhead,
+                shot.output,
+                head=head if shot.cached is None else shot.cached,
+            )
             for number, shot in enumerate(shots)
         ]
         for shot, request in sorted(zip(shots, requests, strict=True), key=lambda pair: pair[0].at):
@@ -47,12 +53,11 @@ class ModelPlayer:
         while engine.wake < _NEVER:
             engine.step()
         times = engine.log.times
-        head = self._profile.head_tokens
         return [
             Played(
                 shot.at,
                 request.prompt,
-                min(head, request.prompt - 1),
+                min(head if shot.cached is None else shot.cached, request.prompt - 1),
                 [moment for begin, end in request.runs for moment in times[begin:end]],
             )
             for shot, request in zip(shots, requests, strict=True)

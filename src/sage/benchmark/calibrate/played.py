@@ -15,12 +15,15 @@ class Shot(NamedTuple):
         prompt: tokens of its prompt, as the client reckons them.
         output: tokens to generate.
         text: where in the text the prompt begins; None for a place that no other shot had.
+        cached: tokens of the prompt that the engine is known to have, for a model of it; None where
+            it is not known.
     """
 
     at: float
     prompt: int
     output: int
     text: int | None = None
+    cached: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ class EngineRequest:
         texts: how many it embeds; 1 for chat.
         priority: larger is more urgent.
         hashes: of its prompt's whole blocks.
+        head: tokens of its prompt that the engine is known to have; None where it is not known.
         runs: steps whose tokens were its, as (first, after the last).
         left: prompt tokens that are not computed yet.
         context: tokens that are computed once its prompt is: those before a preemption too.
@@ -39,6 +40,7 @@ class EngineRequest:
     texts: int = 1
     priority: int = 0
     hashes: tuple[int, ...] = ()
+    head: int | None = None
     runs: list[tuple[int, int]] = field(default_factory=list)
     left: int = 0
     context: int = 0

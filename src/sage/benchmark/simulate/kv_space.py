@@ -5,6 +5,7 @@ from __future__ import annotations
 from sage.benchmark.simulate.engine_request import EngineRequest
 from sage.benchmark.simulate.kv_cache import KvCache
 from sage.benchmark.simulate.profile import Capacity
+from sage.benchmark.simulate.slot_heads import SlotHeads
 
 
 class KvSpace:
@@ -14,18 +15,34 @@ class KvSpace:
         capacity: of the engine.
         hash_tokens: prompt tokens that one of a request's hashes stands for.
         caching: whether prompt beginnings are kept.
-        head: tokens of every prompt that are always cached.
+        head: tokens with which every prompt begins, and which are always cached; but where
+        clears_idle: whether idle slots are cleared when a request begins.
 
     Attributes:
         cache: the blocks.
     """
 
-    __slots__ = ("_block_size", "_caching", "_hash_blocks", "_hash_tokens", "_head", "cache")
+    __slots__ = (
+        "_block_size",
+        "_caching",
+        "_hash_blocks",
+        "_hash_tokens",
+        "_head",
+        "_slots",
+        "cache",
+    )
 
     def __init__(
-        self, capacity: Capacity, hash_tokens: int, *, caching: bool, head: int = 0
+        self,
+        capacity: Capacity,
+        hash_tokens: int,
+        *,
+        caching: bool,
+        head: int = 0,
+        clears_idle: bool = False,
     ) -> None:
         self._head = head
+        self._slots = SlotHeads(capacity.max_num_seqs, head) if head and clears_idle else None
         self._block_size = capacity.block_size
         self._hash_tokens = hash_tokens
         self._hash_blocks = max(1, hash_tokens // capacity.block_size)
@@ -83,8 +100,13 @@ class KvSpace:
             request.blocks -= kept * self._hash_blocks
 
     def _skip_head(self, request: EngineRequest) -> None:
-        if self._head:
-            request.left = max(1, min(request.left, request.context - self._head))
+        head = self._head
+        if self._slots is not None and not self._slots.begin(request.context):
+            head = 0
+        if request.head is not None:
+            head = request.head
+        if head:
+            request.left = max(1, min(request.left, request.context - head))
 
     def grown(self, request: EngineRequest, blocks: int) -> None:
         """Note that a request's tokens now fill so many blocks, shared ones included."""
@@ -92,6 +114,8 @@ class KvSpace:
 
     def release(self, request: EngineRequest) -> None:
         """Free what a request holds."""
+        if self._slots is not None:
+            self._slots.end(request.prompt + request.generated)
         self.cache.give(request.blocks, request.hashes[: request.held])
         request.blocks = request.held = 0
         request.apart = False

@@ -78,7 +78,11 @@ class LlmEngine:
         self._door = 0.0
         self._lag = lag
         self._space = KvSpace(
-            capacity, hash_tokens, caching=profile.prefix_caching, head=profile.head_tokens
+            capacity,
+            hash_tokens,
+            caching=profile.prefix_caching,
+            head=profile.head_tokens,
+            clears_idle=profile.clears_idle,
         )
         self._cache = self._space.cache
         self._waiting: deque[tuple[float, EngineRequest]] = deque()

@@ -58,7 +58,9 @@ class LlmProfile:
         preempts: whether a request starts over when the KV cache is full (vLLM). Where it does not
             (llama.cpp), the gateway gives the engine no more tokens than the cache has.
         head_tokens: tokens with which every prompt begins (a chat template's), and which are always
-            cached.
+            cached; where ``clears_idle``, as `SlotHeads` says.
+        clears_idle: whether idle slots are cleared when a request begins (llama.cpp's, with one
+            pool of KV cache for all).
     """
 
     name: str
@@ -68,6 +70,7 @@ class LlmProfile:
     prefix_caching: bool = True
     preempts: bool = True
     head_tokens: int = 0
+    clears_idle: bool = False
 
     def __post_init__(self) -> None:
         check_numbers(self, (), "scheduling")
@@ -123,6 +126,7 @@ class _Scheduling:
     prefix_caching: bool = True
     preempts: bool = True
     head_tokens: int = 0
+    clears_idle: bool = False
 
     def __post_init__(self) -> None:
         check_numbers(self, (), "scheduling")
@@ -227,6 +231,7 @@ def _llm(source: _Source) -> LlmProfile:
         prefix_caching=scheduling.prefix_caching,
         preempts=scheduling.preempts,
         head_tokens=scheduling.head_tokens,
+        clears_idle=scheduling.clears_idle,
     )
 
 
