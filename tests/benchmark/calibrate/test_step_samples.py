@@ -32,6 +32,14 @@ def test_what_is_not_clear_is_left_out() -> None:
     ]
 
 
+def test_tokens_that_were_held_up_are_no_step() -> None:
+    """A stream's first two came at once, the second with another's first."""
+    held = Played(0.0, 40, 0, [0.1000, 0.1001, 0.140, 0.160])
+    other = Played(0.0, 300, 0, [0.1001, 0.140, 0.160])
+    samples = steps_of([held, other], budget=2048)
+    assert [(sample.new, sample.batch) for sample in samples] == [(40, 0), (0, 2), (0, 2)]
+
+
 def test_steps_alike_are_one() -> None:
     """The median of their times, whatever one pause did; steps with prompts stay."""
     alike = [StepSample(ms, batch=2, context=100) for ms in (10.0, 11.0, 200.0)]

@@ -51,21 +51,23 @@ class _Step:
 def steps_of(played: Sequence[Played], *, budget: int) -> list[StepSample]:
     """Return the steps that are told apart beyond doubt.
 
-    Left out are steps whose batch was not wholly in the step before, and those with more prompt
-    tokens than a step can carry, which were several.
+    Left out are steps whose batch was not wholly in the step before, those with more prompt tokens
+    than a step can carry, which were several, and those nearer to the one before than steps are:
+    their tokens had been held up on the way.
 
     Args:
         played: all that the engine had to do.
         budget: most tokens of a step.
     """
-    steps = list(_clusters(played))
+    near = _nearness(played)
+    steps = list(_clusters(played, near))
     if not steps:
         return []
     samples = []
     if (first := _idle_sample(played, steps[0])) is not None:
         samples.append(first)
     for before, step in pairwise(steps):
-        if (sample := _sample(played, before, step)) is not None:
+        if step.at - before.at > near and (sample := _sample(played, before, step)) is not None:
             samples.append(sample)
     return [sample for sample in samples if sample.new + sample.batch <= budget]
 
@@ -85,14 +87,18 @@ def decode_medians(samples: Sequence[StepSample]) -> list[StepSample]:
     return kept
 
 
-def _clusters(played: Sequence[Played]) -> Iterator[_Step]:
+def _nearness(played: Sequence[Played]) -> float:
+    """Return how many seconds tokens of one step are apart at most."""
+    gaps = [b - a for one in played for a, b in pairwise(one.tokens)]
+    return _SAME_STEP * statistics.median(gaps) if gaps else 0.0
+
+
+def _clusters(played: Sequence[Played], near: float) -> Iterator[_Step]:
     tokens = sorted(
         (moment, request, number)
         for request, one in enumerate(played)
         for number, moment in enumerate(one.tokens)
     )
-    gaps = [b - a for one in played for a, b in pairwise(one.tokens)]
-    near = _SAME_STEP * statistics.median(gaps) if gaps else 0.0
     step = _Step()
     for moment, request, number in tokens:
         if step.moments and (request in step.tokens or moment - step.moments[0] > near):
