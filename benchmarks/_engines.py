@@ -20,9 +20,11 @@ ROOT = Path(__file__).parents[1]
 CHAT_MODEL = "smollm2-135m-instruct"
 _PATIENCE_S = 240.0
 _TINY = (
-    "import pathlib, sys; from extra_tests.tiny_llama import make_tiny_llama; "
+    "import pathlib, sys; from extra_tests.tiny_llama import Shape, make_tiny_llama; "
     "make_tiny_llama(pathlib.Path(sys.argv[1]), "
-    "pathlib.Path('examples/data/eddystone.txt').read_text().splitlines())"
+    "pathlib.Path('examples/data/eddystone.txt').read_text().splitlines(), "
+    # Large enough for steps of some ten milliseconds on a core, which can be told apart.
+    "shape=Shape(hidden=768, layers=5))"
 )
 
 
@@ -48,7 +50,7 @@ def llama_cpp(slots: int) -> Iterator[str]:
 
 @contextlib.contextmanager
 def vllm_cpu(python: Path, slots: int) -> Iterator[str]:
-    """Run vLLM on the CPU with a small Llama made on the spot; give its URL.
+    """Run vLLM on the CPU with a Llama of 42 million weights made on the spot; give its URL.
 
     Args:
         python: of an environment that has vLLM, as `make test-vllm` makes it.
@@ -63,6 +65,7 @@ def vllm_cpu(python: Path, slots: int) -> Iterator[str]:
             *("--served-model-name", "tiny-llama", "--port", str(port), "--host", "127.0.0.1"),
             *("--max-num-seqs", str(slots), "--max-num-batched-tokens", "2048"),
             *("--max-model-len", "1024", "--enable-prompt-tokens-details"),
+            "--enforce-eager",  # compiling takes a minute
         )
         threads = ",".join(map(str, sorted(split_cores()[1])))
         more = {

@@ -7,13 +7,14 @@ streaming and token counts are those of any other model.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-HIDDEN, LAYERS, HEADS, KV_HEADS, FEED_FORWARD, VOCAB = 256, 4, 4, 2, 768, 4096
+HEAD_SIZE, VOCAB = 64, 4096
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>\n{{ message['content'] }}</s>\n"
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
@@ -35,47 +36,82 @@ def _tokenizer(corpus: list[str]) -> Tokenizer:
     return tokenizer
 
 
-def _weights(seed: int) -> dict[str, np.ndarray]:
+@dataclass(frozen=True)
+class Shape:
+    """How large the model is.
+
+    Attributes:
+        hidden: width, a multiple of 128.
+        layers: how many.
+    """
+
+    hidden: int = 256
+    layers: int = 4
+
+    @property
+    def heads(self) -> int:
+        """Attention heads."""
+        return self.hidden // HEAD_SIZE
+
+    @property
+    def feed_forward(self) -> int:
+        """Width between."""
+        return 3 * self.hidden
+
+
+def _spoken(tokenizer: Tokenizer) -> np.ndarray:
+    """Return which tokens are words: an answer of others would be empty text."""
+    words = np.zeros((VOCAB, 1), np.float32)
+    for text, number in tokenizer.get_vocab().items():
+        words[number] = text.removeprefix("Ġ").isascii() and text.removeprefix("Ġ").isalpha()
+    return words
+
+
+def _weights(seed: int, shape: Shape, spoken: np.ndarray) -> dict[str, np.ndarray]:
     random = np.random.default_rng(seed)
 
     def matrix(rows: int, columns: int) -> np.ndarray:
         return (random.standard_normal((rows, columns)) * 0.02).astype(np.float32)
 
-    head_size = HIDDEN // HEADS
+    hidden, feed_forward = shape.hidden, shape.feed_forward
+    kv = hidden // 2
     tensors = {
-        "model.embed_tokens.weight": matrix(VOCAB, HIDDEN),
-        "model.norm.weight": np.ones(HIDDEN, np.float32),
-        "lm_head.weight": matrix(VOCAB, HIDDEN),
+        "model.embed_tokens.weight": matrix(VOCAB, hidden),
+        "model.norm.weight": np.ones(hidden, np.float32),
+        # Tokens that are no words have a logit of 0, and some word is always above that.
+        "lm_head.weight": matrix(VOCAB, hidden) * spoken,
     }
-    for layer in range(LAYERS):
+    for layer in range(shape.layers):
         prefix = f"model.layers.{layer}."
         tensors |= {
-            f"{prefix}self_attn.q_proj.weight": matrix(HIDDEN, HIDDEN),
-            f"{prefix}self_attn.k_proj.weight": matrix(KV_HEADS * head_size, HIDDEN),
-            f"{prefix}self_attn.v_proj.weight": matrix(KV_HEADS * head_size, HIDDEN),
-            f"{prefix}self_attn.o_proj.weight": matrix(HIDDEN, HIDDEN),
-            f"{prefix}mlp.gate_proj.weight": matrix(FEED_FORWARD, HIDDEN),
-            f"{prefix}mlp.up_proj.weight": matrix(FEED_FORWARD, HIDDEN),
-            f"{prefix}mlp.down_proj.weight": matrix(HIDDEN, FEED_FORWARD),
-            f"{prefix}input_layernorm.weight": np.ones(HIDDEN, np.float32),
-            f"{prefix}post_attention_layernorm.weight": np.ones(HIDDEN, np.float32),
+            f"{prefix}self_attn.q_proj.weight": matrix(hidden, hidden),
+            f"{prefix}self_attn.k_proj.weight": matrix(kv, hidden),
+            f"{prefix}self_attn.v_proj.weight": matrix(kv, hidden),
+            f"{prefix}self_attn.o_proj.weight": matrix(hidden, hidden),
+            f"{prefix}mlp.gate_proj.weight": matrix(feed_forward, hidden),
+            f"{prefix}mlp.up_proj.weight": matrix(feed_forward, hidden),
+            f"{prefix}mlp.down_proj.weight": matrix(hidden, feed_forward),
+            f"{prefix}input_layernorm.weight": np.ones(hidden, np.float32),
+            f"{prefix}post_attention_layernorm.weight": np.ones(hidden, np.float32),
         }
     return tensors
 
 
-def make_tiny_llama(folder: Path, corpus: list[str], seed: int = 0) -> Path:
+def make_tiny_llama(folder: Path, corpus: list[str], seed: int = 0, shape: Shape = Shape()) -> Path:
     """Write the model into ``folder`` as vLLM and transformers expect it; return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    _tokenizer(corpus).save(str(folder / "tokenizer.json"))
-    save_file(_weights(seed), str(folder / "model.safetensors"), metadata={"format": "pt"})
+    tokenizer = _tokenizer(corpus)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    weights = _weights(seed, shape, _spoken(tokenizer))
+    save_file(weights, str(folder / "model.safetensors"), metadata={"format": "pt"})
     config = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
-        "hidden_size": HIDDEN,
-        "num_hidden_layers": LAYERS,
-        "num_attention_heads": HEADS,
-        "num_key_value_heads": KV_HEADS,
-        "intermediate_size": FEED_FORWARD,
+        "hidden_size": shape.hidden,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.heads // 2,
+        "intermediate_size": shape.feed_forward,
         "vocab_size": VOCAB,
         "max_position_embeddings": 2048,
         "rms_norm_eps": 1e-5,

@@ -145,7 +145,8 @@ class Probing:
                     yield self._take("decode", f"{batch} x {context}", shots)
             for batch in self._late_beside():
                 for length in self._late_lengths():
-                    alone = [take for take in before if take.label == f"{batch} x {_SHORT}"]
+                    like = min(known for known in self._plan.batches if known >= batch)
+                    alone = [take for take in before if take.label == f"{like} x {_SHORT}"]
                     yield self._inject(length, batch, alone[-1].played)
         for _ in range(2):
             yield self._take("prefix", "again", [Shot(0.0, self._plan.longest, 2, text=1)])
@@ -173,8 +174,11 @@ class Probing:
         return (_SHORT, long) if long >= 4 * _SHORT else (_SHORT,)
 
     def _late_beside(self) -> tuple[int, ...]:
-        batches = [batch for batch in self._plan.batches if batch < self._plan.slots]
-        return tuple(sorted({batches[0], batches[len(batches) // 2]})) if batches else ()
+        """Sizes of batches beside which there is room for one more, far apart from each other."""
+        batches, room = self._plan.batches, min(self._plan.slots - 1, self._plan.batches[-1])
+        if room < batches[0]:
+            return ()
+        return tuple(sorted({batches[0], min(room, 2 * batches[len(batches) // 2])}))
 
     def _late_lengths(self) -> tuple[int, ...]:
         return tuple(sorted({64, self._plan.longest}))
