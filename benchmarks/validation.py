@@ -1,9 +1,10 @@
 """The simulator against live engines: calibrated, then the same requests live and simulated.
 
-For each engine: `calibrate` measures it; the model's own closed loop says what it can carry; then
-an open loop of seeded requests comes at two shares of that, live and simulated in turn, several
-times, so that the noise of the machine is seen beside the model's error. The simulated requests are
-the live ones, their prompts as long as the engine counted them. These runs choose no parameter.
+For each engine: `calibrate`'s probes measure it; the model's own closed loop says what it can
+carry; then an open loop of seeded requests comes at two shares of that, and the probes again,
+several times, so that a slow minute of the machine falls on both and its noise is seen beside the
+model's error. The simulated requests are the live ones, their prompts as long as the engine counted
+them. The live runs choose no parameter.
 
     python benchmarks/validation.py                 llama.cpp, and vLLM where there is `.venv-vllm`
     python benchmarks/validation.py --vllm-python PATH
@@ -12,7 +13,6 @@ the live ones, their prompts as long as the engine counted them. These runs choo
 from __future__ import annotations
 
 import argparse
-import asyncio
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
@@ -23,28 +23,21 @@ from pathlib import Path
 from typing import Any
 
 from _engines import ROOT, llama_cpp, vllm_cpu
+from _live_runs import LiveRun, as_counted, figures, live, step_ratio
 from _report import Report
 
 from sage.benchmark.arrivals import ArrivalPattern
 from sage.benchmark.calibrate.document import encode_profile, llm_document
 from sage.benchmark.calibrate.engine_facts import read_facts
 from sage.benchmark.calibrate.live_player import LivePlayer
-from sage.benchmark.calibrate.llm import calibrate_llm
-from sage.benchmark.calibrate.played import Played
-from sage.benchmark.calibrate.probes import ProbePlan
-from sage.benchmark.calibrate.step_samples import steps_of
+from sage.benchmark.calibrate.llm import Calibrated, fit_takes
+from sage.benchmark.calibrate.probes import ProbePlan, Probing, Take
 from sage.benchmark.config import LLMBenchmarkConfig
-from sage.benchmark.exchange import Exchange
-from sage.benchmark.load import Load, LoadResult
 from sage.benchmark.prompts import built_in_text
 from sage.benchmark.simulate.bench import simulate
 from sage.benchmark.simulate.config import SimulationConfig
-from sage.benchmark.simulate.profile import LlmProfile
-from sage.benchmark.simulate.step_times import StepClock
 from sage.benchmark.target import Found, find_target
-from sage.benchmark.wire import RequestWriter
-from sage.benchmark.workload import PlannedRequest, plan_requests
-from sage.inference.gateway.target import parse_target
+from sage.benchmark.workload import plan_requests
 
 BAR = 0.15
 SHARES = (0.6, 0.9)
@@ -64,15 +57,6 @@ class Plan:
     seed: int
 
 
-@dataclass(frozen=True)
-class Engine:
-    """A live engine, what was measured of it, and how it is simulated."""
-
-    found: Found
-    profile: LlmProfile
-    simulation: SimulationConfig
-
-
 def workload(plan: Plan, **changes: Any) -> LLMBenchmarkConfig:
     """Return chat of mixed lengths, within what was calibrated."""
     config = LLMBenchmarkConfig(
@@ -85,98 +69,27 @@ def workload(plan: Plan, **changes: Any) -> LLMBenchmarkConfig:
     return replace(config, **changes)
 
 
-def figures(exchanges: Sequence[Exchange]) -> dict[str, float]:
-    """Return what is compared; throughput from the first that was due to the last end."""
-    failed = [exchange.detail for exchange in exchanges if exchange.failure is not None]
-    if failed:
-        print(f"  {len(failed)} of {len(exchanges)} requests failed, the first with: {failed[0]}")
-    if len(failed) == len(exchanges):
-        raise SystemExit("no request was answered; see above")
-    exchanges = [exchange for exchange in exchanges if exchange.failure is None]
-    began = min(exchange.intended for exchange in exchanges)
-    seconds = max(exchange.ended for exchange in exchanges) - began
-    gaps = [
-        (e.token_times[-1] - e.token_times[0]) / (len(e.token_times) - 1)
-        for e in exchanges
-        if len(e.token_times) > 1
-    ]
-    return {
-        "ttft_p50_ms": 1000 * statistics.median(e.token_times[0] - e.intended for e in exchanges),
-        "tpot_p50_ms": 1000 * statistics.median(gaps),
-        "e2e_p50_ms": 1000 * statistics.median(e.ended - e.intended for e in exchanges),
-        "output_tokens_per_s": sum(len(e.token_times) for e in exchanges) / seconds,
-        "requests_per_s": len(exchanges) / seconds,
-        "failed": len(failed),
-    }
-
-
-def live(found: Found, requests: Sequence[PlannedRequest]) -> LoadResult:
-    """Send the requests to the engine itself."""
-    target = parse_target(found.url)
-    writer = RequestWriter(target, found.models, built_in_text(), ignore_eos=True)
-    return asyncio.run(Load(target, writer, timeout_s=600.0).run(requests))
-
-
-def step_ratio(profile: LlmProfile, exchanges: Sequence[Exchange]) -> float:
-    """Return modelled over measured time of the steps that were seen live, the median.
-
-    Where it is far from 1, the machine was not as fast as when it was calibrated; what is left of
-    the error is the model's, of how requests share steps.
-    """
-    played = [
-        Played(e.sent, e.prompt_tokens, e.cached_tokens, e.token_times)
-        for e in exchanges
-        if e.failure is None and e.prompt_tokens
-    ]
-    clock = StepClock(profile.times, profile.capacity.max_num_seqs)
-    modelled = [
-        (
-            clock.prefill(step.new, step.pairs, step.begun, step.batch, round(step.context))
-            if step.new
-            else clock.decode(step.batch, round(step.context))
-        )
-        / (step.ms / 1000)
-        for step in steps_of(played, budget=profile.capacity.max_num_batched_tokens)
-        if not step.idle
-    ]
-    return statistics.median(modelled)
-
-
 def capacity(plan: Plan, simulation: SimulationConfig) -> float:
     """Return the requests/s of the model with all slots taken all the time."""
     config = workload(plan, arrival=ArrivalPattern.CLOSED, users=plan.slots, requests=400)
     return figures(simulate(plan_requests(config), config, simulation).exchanges)["requests_per_s"]
 
 
-def as_counted(
-    requests: Sequence[PlannedRequest], exchanges: Sequence[Exchange]
-) -> list[PlannedRequest]:
-    """Return the requests with prompts as long as the engine counted them."""
-    counted = {exchange.request.index: exchange.prompt_tokens for exchange in exchanges}
-    return [
-        replace(request, prompt_tokens=counted[request.index] or request.prompt_tokens)
-        for request in requests
+def compared(
+    share: float, rate: float, runs: Sequence[LiveRun], simulation: SimulationConfig, plan: Plan
+) -> dict[str, Any]:
+    """Simulate what was run live; return the figures of both and their ratios."""
+    seen = [figures(run.result.exchanges) for run in runs]
+    simulated = [
+        figures(
+            simulate(
+                as_counted(run.requests, run.result.exchanges), workload(plan), simulation
+            ).exchanges
+        )
+        for run in runs
     ]
-
-
-def compare_at(share: float, rate: float, engine: Engine, plan: Plan) -> dict[str, Any]:
-    """Run live and simulated in turn; return the figures of both and their ratios.
-
-    Each run has a seed of its own: the engine would know another run's prompts again.
-    """
-    first = plan.seed + SHARES.index(share) * plan.rounds
-    seen: list[dict[str, float]] = []
-    simulated: list[dict[str, float]] = []
-    steps: list[float] = []
-    count = max(30, round(rate * plan.seconds))
-    for number in range(plan.rounds):
-        config = workload(plan, seed=first + number, requests=count, rate=rate)
-        requests = plan_requests(config)
-        result = live(engine.found, requests)
-        seen.append(figures(result.exchanges))
-        steps.append(step_ratio(engine.profile, result.exchanges))
-        same = as_counted(requests, result.exchanges)
-        simulated.append(figures(simulate(same, config, engine.simulation).exchanges))
+    profile, _ = simulation.profiles()
+    assert profile is not None
     ratios = {
         name: [s[name] / r[name] for s, r in zip(simulated, seen, strict=True)]
         for name in seen[0]
@@ -185,11 +98,11 @@ def compare_at(share: float, rate: float, engine: Engine, plan: Plan) -> dict[st
     return {
         "share": share,
         "rate": rate,
-        "requests": count,
+        "requests": len(runs[0].requests),
         "live": seen,
         "simulated": simulated,
         "ratios": ratios,
-        "step_ratios": steps,
+        "step_ratios": [step_ratio(profile, run.result.exchanges) for run in runs],
         "ratio": {name: statistics.median(values) for name, values in ratios.items()},
         # A run with a failure is not the same load, so it proves nothing.
         "within": all(abs(statistics.median(ratios[name]) - 1) <= BAR for name in BARRED)
@@ -197,55 +110,104 @@ def compare_at(share: float, rate: float, engine: Engine, plan: Plan) -> dict[st
     }
 
 
-def validate(name: str, start: Start, plan: Plan, report: Report) -> bool:
-    """Calibrate an engine, run it live and simulated, and say whether they agree."""
-    with start() as url, tempfile.TemporaryDirectory() as folder:
-        found = find_target(LLMBenchmarkConfig(url=url))
+def told(name: str, row: dict[str, Any]) -> str:
+    """Return what a row says, in a line."""
+    low, high = min(row["ratios"]["ttft_p50_ms"]), max(row["ratios"]["ttft_p50_ms"])
+    return (
+        f"{name} at {row['share']:g} of capacity ({row['rate']:.2f}/s), simulated / live: "
+        f"TTFT P50 {row['ratio']['ttft_p50_ms']:.2f} ({low:.2f} to {high:.2f}), TPOT P50 "
+        f"{row['ratio']['tpot_p50_ms']:.2f}, throughput "
+        f"{row['ratio']['output_tokens_per_s']:.2f}, the steps themselves "
+        f"{statistics.median(row['step_ratios']):.2f}: "
+        f"{'within' if row['within'] else 'NOT within'} {BAR:.0%}"
+    )
+
+
+class Validation:
+    """Probes an engine and runs it live in turn, so that a slow minute falls on both.
+
+    Args:
+        name: of the engine.
+        found: where it is.
+        plan: how much is run.
+        folder: for the profile.
+    """
+
+    def __init__(self, name: str, found: Found, plan: Plan, folder: Path) -> None:
         limits = {"max_num_seqs": plan.slots} if name == "vllm" else {}
-        facts = read_facts(found, limits)
-        player = LivePlayer(found, built_in_text(), timeout_s=600.0)
+        self._name = name
+        self._found = found
+        self._plan = plan
+        self._path = folder / f"{name}.json"
+        self._facts = read_facts(found, limits)
+        self._player = LivePlayer(found, built_in_text(), timeout_s=600.0)
         probes = ProbePlan(longest=plan.longest, repeats=plan.repeats)
-        calibrated = calibrate_llm(player, facts, probes, name=name)
+        self._probes = probes.within(self._facts.capacity)
+        self._takes: list[Take] = []
+
+    def run(self, report: Report) -> bool:
+        """Measure, fit and simulate; return whether all agrees."""
+        most = capacity(self._plan, self._profiled(self._probe()))
+        runs: dict[float, list[LiveRun]] = {share: [] for share in SHARES}
+        for _ in range(self._plan.rounds):
+            for share in SHARES:
+                # Prompts of an earlier run would be known to the engine.
+                seed = self._plan.seed + sum(map(len, runs.values()))
+                runs[share].append(self._live(share * most, seed))
+            calibrated = self._probe()
+        simulation = self._profiled(calibrated)
+        good = True
+        for share in SHARES:
+            row = compared(share, share * most, runs[share], simulation, self._plan)
+            good &= bool(row["within"])
+            report.add(f"{self._name} at {share:g}", row, told(self._name, row))
+        self._report(calibrated, most, report)
+        return good
+
+    def _probe(self) -> Calibrated:
+        """Probe once more; return the fit to all probes so far."""
+        budget = self._facts.capacity.max_num_batched_tokens
+        self._takes += Probing(self._player, self._probes, budget=budget).run()
+        return fit_takes(self._takes, self._facts, self._probes.batches, name=self._name)
+
+    def _profiled(self, calibrated: Calibrated) -> SimulationConfig:
+        """Write the profile down; return a simulation of it."""
+        document = llm_document(calibrated, self._facts, self._found, "benchmarks/validation.py")
+        self._path.write_bytes(encode_profile(document))
+        return SimulationConfig(profile=str(self._path), engines=1, network_ms=0.0)
+
+    def _live(self, rate: float, seed: int) -> LiveRun:
+        count = max(30, round(rate * self._plan.seconds))
+        requests = plan_requests(workload(self._plan, seed=seed, requests=count, rate=rate))
+        return LiveRun(requests, live(self._found, requests))
+
+    def _report(self, calibrated: Calibrated, most: float, report: Report) -> None:
         for error in calibrated.errors:
             print(
                 f"  {error.what}: median {error.median:+.1%}, worst {error.worst:+.1%}, "
-                f"repeats {error.spread:.1%} apart",
-                flush=True,
+                f"repeats {error.spread:.1%} apart"
             )
-        path = Path(folder) / f"{name}.json"
-        document = llm_document(calibrated, facts, found, "benchmarks/validation.py")
-        path.write_bytes(encode_profile(document))
-        simulation = SimulationConfig(profile=str(path), engines=1, network_ms=0.0)
-        engine = Engine(found, calibrated.profile, simulation)
-        most = capacity(plan, simulation)
-        good = True
-        for share in SHARES:
-            row = compare_at(share, share * most, engine, plan)
-            good &= bool(row["within"])
-            low, high = min(row["ratios"]["ttft_p50_ms"]), max(row["ratios"]["ttft_p50_ms"])
-            report.add(
-                f"{name} at {share:g}",
-                row,
-                f"{name} at {share:g} of capacity ({row['rate']:.2f}/s), simulated / live: "
-                f"TTFT P50 {row['ratio']['ttft_p50_ms']:.2f} ({low:.2f} to {high:.2f}), TPOT P50 "
-                f"{row['ratio']['tpot_p50_ms']:.2f}, throughput "
-                f"{row['ratio']['output_tokens_per_s']:.2f}, the steps themselves "
-                f"{statistics.median(row['step_ratios']):.2f}: "
-                f"{'within' if row['within'] else 'NOT within'} {BAR:.0%}",
-            )
+        document = llm_document(calibrated, self._facts, self._found, "benchmarks/validation.py")
         report.add(
-            f"{name} profile",
+            f"{self._name} profile",
             {
                 "params_ms": document["step_model_for_a_simulator"]["params_ms"],
                 "scheduling": document["scheduling"],
-                "capacity": asdict(facts.capacity),
-                "assumed": list(facts.assumed),
+                "capacity": asdict(self._facts.capacity),
+                "assumed": list(self._facts.assumed),
                 "errors": document["errors"],
                 "capacity_requests_per_s": most,
             },
-            f"{name}: {most:.2f} requests/s with all {plan.slots} slots taken, by the model",
+            f"{self._name}: {most:.2f} requests/s with all {self._plan.slots} slots taken, by the "
+            "model",
         )
-    return good
+
+
+def validate(name: str, start: Start, plan: Plan, report: Report) -> bool:
+    """Validate the simulator of one engine; return whether it agrees."""
+    with start() as url, tempfile.TemporaryDirectory() as folder:
+        found = find_target(LLMBenchmarkConfig(url=url))
+        return Validation(name, found, plan, Path(folder)).run(report)
 
 
 def main() -> None:
@@ -254,7 +216,7 @@ def main() -> None:
     parser.add_argument("--vllm-python", type=Path, default=ROOT / ".venv-vllm/bin/python")
     parser.add_argument("--seconds", type=float, default=30.0, help="of each live run")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3, help="of each probe")
+    parser.add_argument("--repeats", type=int, default=1, help="of each probe, each time")
     parser.add_argument("--longest", type=int, default=128, help="prompt, in tokens")
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)

@@ -129,5 +129,5 @@ def _clears_idle(takes: Sequence[Take]) -> bool:
 
 
 def _caches_prefixes(takes: Sequence[Take]) -> bool:
-    first, again = (take.played[0] for take in takes if take.kind == "prefix")
+    first, again, *_ = (take.played[0] for take in takes if take.kind == "prefix")
     return again.cached > 0.5 * again.prompt or again.ttft < _CACHED_TTFT * first.ttft

@@ -50,7 +50,7 @@ class ProbePlan:
     """
 
     longest: int = 512
-    batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
+    batches: tuple[int, ...] = (1, 2, 3, 4, 8, 16, 32)
     repeats: int = 3
     slots: int = 1 << 30
 

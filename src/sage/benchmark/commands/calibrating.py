@@ -65,7 +65,7 @@ def _limit_options(command: Any) -> Any:
     help="Tokens of the longest prompt or text asked.  [default: 512; 256 of embeddings]",
 )
 @click.option(
-    "--batches", help="Sizes of the batches, by commas.  [default: 1,2,4,8,16,32 up to its limit]"
+    "--batches", help="Sizes of the batches, by commas.  [default: 1,2,3,4,8,16,32 up to its limit]"
 )
 @click.option("--repeats", type=int, help="How often each probe is played.  [default: 3]")
 @_limit_options
