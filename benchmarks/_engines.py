@@ -52,6 +52,9 @@ def llama_cpp(slots: int) -> Iterator[str]:
 def vllm_cpu(python: Path, slots: int) -> Iterator[str]:
     """Run vLLM on the CPU with a Llama of 42 million weights made on the spot; give its URL.
 
+    Its computing threads keep to the cores that the client leaves; its server, which is a process
+    by itself, may use the client's too, or each arrival would stop a step.
+
     Args:
         python: of an environment that has vLLM, as `make test-vllm` makes it.
         slots: requests of a step.
@@ -73,13 +76,17 @@ def vllm_cpu(python: Path, slots: int) -> Iterator[str]:
             "VLLM_CPU_OMP_THREADS_BIND": threads,
             "HF_HUB_OFFLINE": "1",
         }
-        with _running(command, port, more) as url:
+        with _running(command, port, more, anywhere=True) as url:
             yield url
 
 
 @contextlib.contextmanager
 def _running(
-    command: Sequence[str], port: int, environment: dict[str, str] | None = None
+    command: Sequence[str],
+    port: int,
+    environment: dict[str, str] | None = None,
+    *,
+    anywhere: bool = False,
 ) -> Iterator[str]:
     for name in (signal.SIGTERM, signal.SIGHUP):
         # A plain kill must not leave an engine behind.
@@ -87,7 +94,8 @@ def _running(
     client, engine = split_cores()
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile() as log:
-        os.sched_setaffinity(0, engine)  # a child takes over what its parent may use
+        # A child takes over what its parent may use.
+        os.sched_setaffinity(0, client | engine if anywhere else engine)
         try:
             process = subprocess.Popen(
                 command,
