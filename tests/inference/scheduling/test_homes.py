@@ -41,9 +41,9 @@ def fleet() -> tuple[Scheduler, float]:
 
 
 def busy(core: Scheduler, now: float) -> None:
-    """Give instance a a prompt of half a chunk to prefill."""
+    """Give instance a a prompt of more than a chunk to prefill."""
     core.instance_down("b", now, "not now")
-    assert core.submit(request(2000, now, 6000), now) == [Dispatch(2000, "a")]
+    assert core.submit(request(2000, now, 9000), now) == [Dispatch(2000, "a")]
     core.instance_up(InstanceSpec("b", Kind.LLM, ("m",)), now)
 
 
@@ -54,7 +54,7 @@ def test_a_cached_prompt_waits_for_its_busy_instance() -> None:
     assert core.submit(request(1, now, 8000, HEAD), now) == []
     assert core.waiting(1)
     assert core.submit(request(2, now, 500), now) == [Dispatch(2, "b")], "others pass it"
-    assert core.first_token(2000, now + 0.12) == [Dispatch(1, "a")]
+    assert core.first_token(2000, now + 0.18) == [Dispatch(1, "a")]
     assert core.invariants() == []
 
 
@@ -87,7 +87,7 @@ def test_who_waits_for_an_instance_can_leave() -> None:
     core.submit(request(1, now, 8000, HEAD), now)
     core.cancel(1, now + 0.01)
     assert core.counts().queued == 0
-    assert core.first_token(2000, now + 0.12) == []
+    assert core.first_token(2000, now + 0.18) == []
     assert core.invariants() == []
 
 

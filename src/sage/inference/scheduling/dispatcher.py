@@ -62,6 +62,7 @@ class Dispatcher:
         self._max_wait = max_wait
         self._dispatches = 0
         self._limited = False
+        self._chunks = 0.5
         self.fair = False
         self.queued = 0
         self.retried = 0
@@ -98,6 +99,8 @@ class Dispatcher:
         """Look up whether anything but slots bounds what an instance may be given."""
         policy = self.policy
         bounded = any(s.spec.max_tokens is not None for s in self._fleet.instances.values())
+        # What keeps streams at their pace need not be kept by short steps too, which waste time.
+        self._chunks = 1.0 if policy.guards else 0.5
         self._limited = policy.paced or policy.guards or policy.reserved is not None or bounded
 
     def _bind(self) -> None:
@@ -251,9 +254,12 @@ class Dispatcher:
         return decisions
 
     def hopeless(self, group: Group, now: float) -> list[Entry]:
-        """Return those that have waited too long and lost their SLO, the oldest first."""
+        """Return those that have waited too long and lost their SLO, while others may keep it."""
         found: list[Entry] = []
         if group.aged(now, self._max_wait) is None:
+            return found
+        head = group.queue.peek(now)
+        if head is None or not head[0] or head[0][0] > 0.0:
             return found
         for entry in group.queue:
             if now - entry.request.arrived <= self._max_wait:
@@ -279,10 +285,10 @@ class Dispatcher:
         pace = min(max(group.pace, 0.25 * up), 2.0 * up)
         jobs: list[tuple[float, float, int, Entry]] = []
         for entry in queue:
-            start_by = self._forecast.start_times(entry.request, now)[1]
+            cautious, start_by, _ = self._forecast.start_times(entry.request, now)
             if now <= start_by < _NEVER:
                 size = entry.size or self.sizes(entry)
-                jobs.append(((start_by - now) * pace + size, size, entry.order, entry))
+                jobs.append((max(0.0, cautious - now) * pace + size, size, entry.order, entry))
         jobs.sort()
         lost = set(too_many([(job[0], job[1]) for job in jobs]))
         for place, job in enumerate(jobs):
@@ -362,6 +368,7 @@ class Dispatcher:
         """Return those of the instances whose limits beyond slots have room for the request."""
         policy, request, prompt = self.policy, entry.request, entry.prompt
         kept = 0.0 if aged or policy.reserved is None else policy.reserved(request)
+        chunks = self._chunks
         found = []
         for state in instances:
             spec = state.spec
@@ -370,7 +377,7 @@ class Dispatcher:
             if kept and len(state.running) >= spec.max_requests - int(kept * spec.max_requests):
                 continue
             if policy.paced:
-                room = state.prefill_room(now)
+                room = state.prefill_room(now, chunks)
                 # What it has cached is looked up only where that decides.
                 if room < prompt and (room <= 0 or room < state.uncached(request, prompt)):
                     continue
@@ -385,11 +392,11 @@ class Dispatcher:
 
     def _any_takes(self, instances: list[InstanceState], now: float) -> bool:
         """Whether any instance has a slot, and is not full of waiting prefill where paced."""
-        paced = self.policy.paced
+        paced, chunks = self.policy.paced, self._chunks
         for state in instances:
             if not state.up or len(state.running) >= state.spec.max_requests:
                 continue
-            if not paced or state.prefill_room(now) > 0:
+            if not paced or state.prefill_room(now, chunks) > 0:
                 return True
         return False
 

@@ -106,7 +106,8 @@ class SchedulingPolicy:
         name: what users write.
         ordering: decides who goes next.
         placement: decides where to.
-        paced: whether prompts are held back from an instance with half a chunk to prefill.
+        paced: whether prompts are held back from an instance with half a chunk to prefill, or a
+            whole one where it guards.
         guards: whether a prompt is held back from an instance whose streams would break their
             TPOT by it.
         triages: whether, when not all that wait can be in time, those are given up whose work

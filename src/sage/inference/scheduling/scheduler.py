@@ -43,7 +43,8 @@ class Scheduler:
         down_retry_after: seconds named to callers whose model has no instance up.
         max_wait: seconds after which a waiting request is dispatched for its age: while there
             are such, one in eight dispatches of its model goes to the oldest of them. A policy
-            that gives requests up turns away those that have lost their SLO by then.
+            that gives requests up turns those away that have lost their SLO by then, while
+            others wait that can still keep theirs.
         slo_classes: what the requests of a class must meet, by class name ("llm" and
             "embedding" for those that name none).
         tenants: by name, their weights alone or with an SLO. When given, tenants take turns by
