@@ -18,8 +18,10 @@ from sage.inference.scheduling.tenants import TokenCounters
 from sage.inference.scheduling.triage import too_many
 
 _NEVER = float("inf")
+# Seconds between two looks at who is to be given up: it takes about a microsecond for each that
+# waits, so the longer the queue the less often.
 _LOOK = 0.05
-_LOOK_EACH = 2e-5
+_LOOK_PAIR = 1e-8
 _PACE_MEMORY = 2.0
 
 # A way to the instance that has the prompt is worth a wait when it saves so much of the prefill,
@@ -274,7 +276,7 @@ class Dispatcher:
         """Give up those whose work keeps most others late, when not all can be in time."""
         queue = group.queue
         spell = now - group.looked
-        if spell < max(_LOOK, _LOOK_EACH * queue.live):
+        if spell < max(_LOOK, _LOOK_PAIR * queue.live * queue.live):
             return
         up = sum(state.up for state in group.instances)
         if spell > 1.0 or not group.pace:
@@ -290,6 +292,7 @@ class Dispatcher:
                 size = entry.size or self.sizes(entry)
                 jobs.append((max(0.0, cautious - now) * pace + size, size, entry.order, entry))
         jobs.sort()
+        restored: list[Entry] = []
         lost = set(too_many([(job[0], job[1]) for job in jobs]))
         for place, job in enumerate(jobs):
             entry = job[3]
@@ -298,7 +301,9 @@ class Dispatcher:
                     entry.lost = True
                     group.door.given_up(entry)
             elif entry.lost:
-                queue.restore(entry, now)
+                restored.append(entry)
+        if restored:
+            queue.restore(restored, now)
 
     def sizes(self, entry: Entry) -> float:
         """Predict the seconds of one engine that a request will take; 0 where nobody asks."""

@@ -77,14 +77,24 @@ class RequestQueue:
             return lane.peek(self.ordering, now)
         return None
 
-    def restore(self, entry: Entry, now: float) -> None:
-        """Let one that had been given up be ranked like the others again."""
-        entry.lost = False
-        if not entry.shelf:
-            lane = self._lane(entry)
-            lane.heap = [item for item in lane.heap if item[2] is not entry]
+    def restore(self, entries: list[Entry], now: float) -> None:
+        """Let some that had been given up be ranked like the others again."""
+        lanes = {}
+        for entry in entries:
+            entry.lost = False
+            if not entry.shelf:
+                lane = self._lane(entry)
+                lanes[lane.name] = lane
+        back = {entry.order for entry in entries}
+        for lane in lanes.values():
+            # Ranks that shrink do not come up by themselves.
+            lane.heap = [
+                (self.ordering.rank(entry.request, now), order, entry)
+                if order in back
+                else (rank, order, entry)
+                for rank, order, entry in lane.heap
+            ]
             heapq.heapify(lane.heap)
-            heapq.heappush(lane.heap, (self.ordering.rank(entry.request, now), entry.order, entry))
             if self._counters is not None:
                 self._offer(lane, self._counters)
 
