@@ -22,7 +22,13 @@ from sage.benchmark.config import LLMBenchmarkConfig
 from sage.benchmark.exchange import Exchange
 from sage.benchmark.simulate.bench import simulate
 from sage.benchmark.summary import meets, tpot_ms, ttft_ms
-from sage.inference.scheduling.policy import PolicyFactory, make_policy, register_policy
+from sage.inference.scheduling.policy import (
+    PolicyFactory,
+    SchedulingPolicy,
+    View,
+    make_policy,
+    register_policy,
+)
 from sage.inference.scheduling.strategies import StrategyAdapter
 
 TAIL_S = 20.0
@@ -33,8 +39,7 @@ _CLOSE = 0.02
 ABLATIONS = {
     "without the guard": {"guards": False},
     "without giving up": {"triages": False},
-    "without homes": {"homes": False},
-    "without all three": {"guards": False, "triages": False, "homes": False},
+    "without both": {"guards": False, "triages": False},
 }
 
 
@@ -151,9 +156,20 @@ def _register_ablations() -> list[str]:
     def factory(name: str, off: dict[str, bool]) -> PolicyFactory:
         return lambda: replace(make_policy("hybrid_slo"), name=name, **off)
 
+    def by_work() -> SchedulingPolicy:
+        whole, part = make_policy("hybrid_slo"), make_policy("slo_aware")
+
+        def bind(view: View) -> None:
+            for policy in (whole, part):
+                if policy.bind is not None:
+                    policy.bind(view)
+
+        return replace(whole, name="with LeastWork", placement=part.placement, bind=bind)
+
+    register_policy("with LeastWork", by_work, description="hybrid_slo placed as slo_aware")
     for name, off in ABLATIONS.items():
         register_policy(name, factory(name, off), description="hybrid_slo with parts off")
-    return ["hybrid_slo", *ABLATIONS]
+    return ["hybrid_slo", *ABLATIONS, "with LeastWork"]
 
 
 def main() -> None:
