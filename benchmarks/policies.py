@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections import Counter
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from _policy_cases import CASES, Case
@@ -21,11 +22,25 @@ from sage.benchmark.config import LLMBenchmarkConfig
 from sage.benchmark.exchange import Exchange
 from sage.benchmark.simulate.bench import simulate
 from sage.benchmark.summary import meets, tpot_ms, ttft_ms
+from sage.inference.scheduling.policy import (
+    PolicyFactory,
+    SchedulingPolicy,
+    View,
+    make_policy,
+    register_policy,
+)
 from sage.inference.scheduling.strategies import StrategyAdapter
 
 TAIL_S = 20.0
 TARGETS = (0.9, 0.99)
 _CLOSE = 0.02
+
+
+ABLATIONS = {
+    "without the guard": {"guards": False},
+    "without giving up": {"triages": False},
+    "without both": {"guards": False, "triages": False},
+}
 
 
 class Outcome(NamedTuple):
@@ -135,20 +150,44 @@ class Table:
             self._report.add(f"{self._key}/{policy}/sustained", rates, line)
 
 
+def _register_ablations() -> list[str]:
+    """Make hybrid_slo with parts of it switched off known by name; return the names."""
+
+    def factory(name: str, off: dict[str, bool]) -> PolicyFactory:
+        return lambda: replace(make_policy("hybrid_slo"), name=name, **off)
+
+    def by_work() -> SchedulingPolicy:
+        whole, part = make_policy("hybrid_slo"), make_policy("slo_aware")
+
+        def bind(view: View) -> None:
+            for policy in (whole, part):
+                if policy.bind is not None:
+                    policy.bind(view)
+
+        return replace(whole, name="with LeastWork", placement=part.placement, bind=bind)
+
+    register_policy("with LeastWork", by_work, description="hybrid_slo placed as slo_aware")
+    for name, off in ABLATIONS.items():
+        register_policy(name, factory(name, off), description="hybrid_slo with parts off")
+    return ["hybrid_slo", *ABLATIONS, "with LeastWork"]
+
+
 def main() -> None:
     """Measure the cases, fleets and policies that are named."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--engines", default="4,16")
     parser.add_argument("--loads", default="0.5,0.75,1,1.25,1.5,2,3")
-    parser.add_argument("--policies", default="all")
+    parser.add_argument("--policies", default="all", help="names, or all, or ablations")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--tables", default="loads,sustained")
     parser.add_argument("--why", action="store_true", help="say what was lost, by reason")
     parser.add_argument("--write", action="store_true", help="write results/policies.json")
     options = parser.parse_args()
     policies = options.policies.split(",")
-    if policies == ["all"]:
+    if policies == ["ablations"]:
+        policies = _register_ablations()
+    elif policies == ["all"]:
         policies = [strategy.name for strategy in StrategyAdapter.list()]
     loads = [float(load) for load in options.loads.split(",")]
     report = Report("policies", [])

@@ -13,6 +13,7 @@ from sage.inference.scheduling.tenants import TokenCounters
 
 _UNKNOWN_PREFILL = 1.0
 _PATIENCE = 1.5
+_LATELY = 0.05
 # An instance may come to hold so much more during a stream than at its first token.
 _GROWTH = 1.5
 _TPOT_MARGIN = 0.95
@@ -56,6 +57,7 @@ class Accounts:
         new = state.uncached(request, entry.prompt)
         if request.prefix:
             state.prefixes.add(request.prefix, _most_blocks(entry, state))
+        state.ahead += _LATELY * (state.prefill - state.ahead)
         entry.prefill = new
         state.prefill += new
         entry.backlog = state.prefill

@@ -15,17 +15,7 @@ from sage.inference.scheduling.instance import InstanceState
 from sage.inference.scheduling.policy import SchedulingPolicy
 from sage.inference.scheduling.queue import Head, RequestQueue
 from sage.inference.scheduling.tenants import TokenCounters
-from sage.inference.scheduling.triage import too_many
-
-_NEVER = float("inf")
-_LOOK = 0.05
-_LOOK_EACH = 2e-5
-_PACE_MEMORY = 2.0
-
-# A way to the instance that has the prompt is worth a wait when it saves so much of the prefill,
-_WORTH = 0.3
-# and what is ahead of it there takes so many times the prefill alone, since streams go on.
-_PATIENCE = 1.5
+from sage.inference.scheduling.triage import Triage
 
 
 class Dispatcher:
@@ -43,6 +33,7 @@ class Dispatcher:
         policy: the one in force.
         queued: how many requests wait.
         retried: how many attempts were taken to another instance.
+        triage: who is given up, where the policy asks for that.
     """
 
     def __init__(
@@ -62,10 +53,12 @@ class Dispatcher:
         self._max_wait = max_wait
         self._dispatches = 0
         self._limited = False
+        self._chunks = 0.5
         self.fair = False
         self.queued = 0
         self.retried = 0
         self.policy = policy
+        self.triage = Triage(forecast, max_wait)
         self._bind()
 
     # The policy
@@ -87,7 +80,6 @@ class Dispatcher:
             waiting = group.queue
             group.queue, group.door = self.new_queue(), Door()
             for entry in waiting:
-                entry.shelf = ""
                 self._push(entry, now)
 
     def new_queue(self) -> RequestQueue:
@@ -98,6 +90,8 @@ class Dispatcher:
         """Look up whether anything but slots bounds what an instance may be given."""
         policy = self.policy
         bounded = any(s.spec.max_tokens is not None for s in self._fleet.instances.values())
+        # What keeps streams at their pace need not be kept by short steps too, which waste time.
+        self._chunks = 1.0 if policy.guards else 0.5
         self._limited = policy.paced or policy.guards or policy.reserved is not None or bounded
 
     def _bind(self) -> None:
@@ -121,20 +115,11 @@ class Dispatcher:
             entry.group.retries.remove(entry)
         self.queued -= 1
 
-    def forsake(self, instance_id: str, now: float) -> None:
-        """Let none wait for an instance that takes no more work."""
-        for group in self._fleet.groups.values():
-            group.queue.take_back(now, instance_id)
-
     def _push(self, entry: Entry, now: float) -> None:
         group = entry.group
-        self.sizes(entry)
-        home = self._home(entry, now)
-        if home is None:
-            group.queue.push(entry, now)
-        else:
-            state, until, seconds = home
-            group.queue.set_aside(entry, state.spec.id, now, until=until, seconds=seconds)
+        if self.policy.triages:
+            self.triage.size(entry)
+        group.queue.push(entry, now)
         if self.policy.sheds:
             limits = self._forecast.limits(entry.request, now)
             group.door.enters(entry, *limits, live=len(group.queue))
@@ -145,20 +130,15 @@ class Dispatcher:
         """Whether requests wait that a newcomer to the group must not slip past."""
         return bool(self.queued) and any(g.waiting for g in self._fleet.neighbours(group))
 
-    def choose(
-        self, entry: Entry, now: float, *, aged: bool = False, waits: bool = False
-    ) -> InstanceState | None:
+    def choose(self, entry: Entry, now: float, *, aged: bool = False) -> InstanceState | None:
         """Return the instance that is to serve a request now, or None to let it wait.
 
         Args:
             entry: the request.
             now: seconds of the caller's clock.
             aged: its turn has come by its age, so no slots are reserved from it.
-            waits: whether it may wait for the instance that has its prompt cached.
         """
         instances = entry.group.open_instances(entry.tried)
-        if waits and self._home(entry, now) is not None:
-            return None
         if self._limited:
             instances = self._roomy(instances, entry, now, aged)
         # Who goes by its age goes at any price.
@@ -179,10 +159,7 @@ class Dispatcher:
         entry.instance = state
         self._accounts.charge(entry, state, now, fair=self.fair, waited=waited)
         if self.policy.triages:
-            group: Group = entry.group
-            group.begun += state.stalls.steps.whole(
-                entry.new, entry.prompt - entry.new, entry.output
-            )
+            self.triage.begins(entry, state)
         return Dispatch(entry.request.id, state.spec.id)
 
     def drain(
@@ -202,10 +179,7 @@ class Dispatcher:
             if group.retries:
                 decisions += self._drain_retries(group, now)
             if self.policy.triages:
-                self._triage(group, now)
-            if group.queue.shelves:
-                group.queue.take_back(now)
-                decisions += self._drain_shelves(group, now, freed)
+                self.triage.look(group, now)
         places = [] if freed is None else [freed]
         while served:
             served = [
@@ -228,114 +202,6 @@ class Dispatcher:
             else:
                 served.remove(group)
         return decisions
-
-    def _drain_shelves(
-        self, group: Group, now: float, freed: InstanceState | None
-    ) -> list[Dispatch]:
-        """Dispatch what was set aside for instances that have room now, unless others go first."""
-        decisions: list[Dispatch] = []
-        queue = group.queue
-        for state in group.instances if freed is None else (freed,):
-            while (shelf := queue.shelves.get(state.spec.id)) is not None:
-                head = shelf.peek(state.spec.id)
-                if head is None or not self._any_takes([state], now):
-                    break
-                first = group.head(now, self._max_wait)
-                if first is not None and first[0][:2] < head[:2]:
-                    break
-                if not self._takes(state, head[2], now):
-                    break
-                self.unqueue(head[2])
-                decisions.append(self.dispatch(head[2], state, now, waited=True))
-                self._count_passes([group], None, now)
-        return decisions
-
-    def hopeless(self, group: Group, now: float) -> list[Entry]:
-        """Return those that have waited too long and lost their SLO, the oldest first."""
-        found: list[Entry] = []
-        if group.aged(now, self._max_wait) is None:
-            return found
-        for entry in group.queue:
-            if now - entry.request.arrived <= self._max_wait:
-                break
-            if self._forecast.start_times(entry.request, now)[1] < now:
-                found.append(entry)
-            else:
-                break
-        return found
-
-    def _triage(self, group: Group, now: float) -> None:
-        """Give up those whose work keeps most others late, when not all can be in time."""
-        queue = group.queue
-        spell = now - group.looked
-        if spell < max(_LOOK, _LOOK_EACH * queue.live):
-            return
-        up = sum(state.up for state in group.instances)
-        if spell > 1.0 or not group.pace:
-            group.pace = float(up)
-        else:
-            group.pace += min(1.0, spell / _PACE_MEMORY) * (group.begun / spell - group.pace)
-        group.looked, group.begun = now, 0.0
-        pace = min(max(group.pace, 0.25 * up), 2.0 * up)
-        jobs: list[tuple[float, float, int, Entry]] = []
-        for entry in queue:
-            start_by = self._forecast.start_times(entry.request, now)[1]
-            if now <= start_by < _NEVER:
-                size = entry.size or self.sizes(entry)
-                jobs.append(((start_by - now) * pace + size, size, entry.order, entry))
-        jobs.sort()
-        lost = set(too_many([(job[0], job[1]) for job in jobs]))
-        for place, job in enumerate(jobs):
-            entry = job[3]
-            if place in lost:
-                if not entry.lost:
-                    entry.lost = True
-                    group.door.given_up(entry)
-            elif entry.lost:
-                queue.restore(entry, now)
-
-    def sizes(self, entry: Entry) -> float:
-        """Predict the seconds of one engine that a request will take; 0 where nobody asks."""
-        if entry.size or not self.policy.triages:
-            return entry.size
-        request, prompt = entry.request, entry.prompt
-        group: Group = entry.group
-        for state in group.instances:
-            if state.stalls.steps.ready:
-                new = state.uncached(request, prompt)
-                seconds = state.stalls.steps.whole(new, prompt - new, entry.output)
-                if not entry.size or seconds < entry.size:
-                    entry.size = seconds
-                if not request.prefix:
-                    break
-        return entry.size
-
-    def _home(self, entry: Entry, now: float) -> tuple[InstanceState, float, float] | None:
-        """Return the busy instance whose cached prompt is worth a wait, until when, and prefill."""
-        request, prompt = entry.request, entry.prompt
-        if not (self.policy.homes and request.prefix) or entry.aside:
-            return None
-        group: Group = entry.group
-        home, least, cold = None, 0.0, 0.0
-        for state in group.instances:
-            steps = state.stalls.steps
-            if not state.up or not steps.ready:
-                return None
-            new = state.uncached(request, prompt)
-            seconds = steps.prefill(new, prompt - new)
-            if home is None or seconds < least:
-                home, least = state, seconds
-            cold = max(cold, seconds)
-        if home is None or cold - least < _WORTH * cold:
-            return None
-        if self._takes(home, entry, now):
-            return None
-        until = min(self._forecast.start_times(request, now)[1], now + self._max_wait)
-        shelf = group.queue.shelves.get(home.spec.id)
-        ahead = home.stalls.given - home.stalls.done + (0.0 if shelf is None else shelf.seconds)
-        if now + _PATIENCE * ahead > until:
-            return None
-        return home, until, max(least, 1e-9)
 
     def retry(self, entry: Entry, now: float) -> Dispatch | None:
         """Give an undelivered request to an untried instance, or let it wait for one."""
@@ -362,6 +228,7 @@ class Dispatcher:
         """Return those of the instances whose limits beyond slots have room for the request."""
         policy, request, prompt = self.policy, entry.request, entry.prompt
         kept = 0.0 if aged or policy.reserved is None else policy.reserved(request)
+        chunks = self._chunks
         found = []
         for state in instances:
             spec = state.spec
@@ -370,7 +237,7 @@ class Dispatcher:
             if kept and len(state.running) >= spec.max_requests - int(kept * spec.max_requests):
                 continue
             if policy.paced:
-                room = state.prefill_room(now)
+                room = state.prefill_room(now, chunks)
                 # What it has cached is looked up only where that decides.
                 if room < prompt and (room <= 0 or room < state.uncached(request, prompt)):
                     continue
@@ -385,11 +252,11 @@ class Dispatcher:
 
     def _any_takes(self, instances: list[InstanceState], now: float) -> bool:
         """Whether any instance has a slot, and is not full of waiting prefill where paced."""
-        paced = self.policy.paced
+        paced, chunks = self.policy.paced, self._chunks
         for state in instances:
             if not state.up or len(state.running) >= state.spec.max_requests:
                 continue
-            if not paced or state.prefill_room(now) > 0:
+            if not paced or state.prefill_room(now, chunks) > 0:
                 return True
         return False
 

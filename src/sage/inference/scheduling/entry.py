@@ -22,10 +22,8 @@ class Entry:
         held: tokens it takes at its instance.
         instance: where it runs; None while it waits.
         waiting: whether it is in its group's queue.
-        shelf: the instance it was set aside for, while it waits for that; else empty.
         size: seconds of one engine that it is likely to take, prefill and decode together.
         lost: whether it was given up so that others are in time.
-        aside: seconds of prefill it counts with there; above zero if it ever was.
         tried: ids of the instances that could not be reached with it.
         dispatched: when it was last dispatched.
         first_token: when its first token came, in seconds of the caller's clock.
@@ -48,10 +46,8 @@ class Entry:
     held: int = 0
     instance: InstanceState | None = None
     waiting: bool = False
-    shelf: str = ""
     size: float = 0.0
     lost: bool = False
-    aside: float = 0.0
     tried: tuple[str, ...] = ()
     dispatched: float = 0.0
     first_token: float | None = None

@@ -152,11 +152,11 @@ class Forecast:
 
     def _look_up(self, key: tuple[Kind, str], now: float) -> _Pace:
         group = self._fleet.groups.get(key)
-        models = [] if group is None else [s.latency for s in group.instances if s.up]
-        models = [model for model in models if model.ready]
-        if not models:
+        states = [] if group is None else [s for s in group.instances if s.up and s.latency.ready]
+        if not states:
             return _Pace(now)
-        best = min(models, key=lambda model: model.ttft(_TYPICAL_PROMPT))
-        step = best.step(1.0)
+        state = min(states, key=lambda state: state.latency.ttft(_TYPICAL_PROMPT))
+        best = state.latency
+        constant = best.constant + best.prefill_per_token * state.ahead
         per_token = best.prefill_per_token * self._estimator.correction(key[1])
-        return _Pace(now, best.constant, per_token, best.margin, step)
+        return _Pace(now, constant, per_token, best.margin, best.step(1.0))

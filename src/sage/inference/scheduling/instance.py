@@ -143,6 +143,7 @@ class InstanceState:
         last_dispatch: number of the scheduler's dispatch that last went here; 0 for never.
         tokens: prompt and output tokens of what it holds, as ``holds`` counts them.
         prefill: prompt tokens given to it that are not prefilled yet, as far as is known.
+        ahead: prompt tokens that wait there before a request that is given to it, of late.
         prefilling: requests whose prompts are counted in ``prefill``, with the time by which
             each is taken for prefilled when no first token is seen; oldest first.
         latency: what is learned of its speed.
@@ -162,6 +163,7 @@ class InstanceState:
     last_dispatch: int = 0
     tokens: int = 0
     prefill: int = 0
+    ahead: float = 0.0
     prefilling: deque[tuple[float, Prefilling]] = field(default_factory=deque)
     latency: LatencyModel = field(default_factory=LatencyModel)
     prefixes: PrefixIndex = field(default_factory=PrefixIndex)
@@ -185,10 +187,10 @@ class InstanceState:
         limit = self.spec.max_tokens
         return limit is None or not self.running or self.tokens + tokens <= limit
 
-    def prefill_room(self, now: float) -> int:
+    def prefill_room(self, now: float, chunks: float = 0.5) -> int:
         """Return how many prompt tokens a policy that paces may still send here.
 
-        That is what is left of half a chunk of waiting prefill. Without any waiting there is
+        That is what is left of so many chunks of waiting prefill. Without any waiting there is
         room for a prompt of any length, and there always is for embeddings: no tokens are decoded
         that prefill could delay, and a text must not wait here for bulk to end. An engine that
         queues by itself for want of KV cache is left alone for as long as it holds anything of
@@ -207,7 +209,7 @@ class InstanceState:
             self.settle(now)
         if not self.prefill or self.spec.kind is Kind.EMBEDDING:
             return _ANY
-        return self.spec.chunk_tokens // 2 - self.prefill
+        return int(chunks * self.spec.chunk_tokens) - self.prefill
 
     def bears(self, entry: Placeable, now: float) -> bool:
         """Whether its streams keep their TPOT when it is given the request, as far as is known."""

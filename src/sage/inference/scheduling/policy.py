@@ -106,13 +106,12 @@ class SchedulingPolicy:
         name: what users write.
         ordering: decides who goes next.
         placement: decides where to.
-        paced: whether prompts are held back from an instance with half a chunk to prefill.
+        paced: whether prompts are held back from an instance with half a chunk to prefill, or a
+            whole one where it guards.
         guards: whether a prompt is held back from an instance whose streams would break their
             TPOT by it.
         triages: whether, when not all that wait can be in time, those are given up whose work
             keeps the most others late; they are served when nothing else waits.
-        homes: whether a request waits, while it has the time, for a busy instance that has most of
-            its prompt cached, and lets others pass.
         fair: whether tenants take turns by the tokens they were served. They do under every
             policy once the scheduler was given tenants.
         sheds: whether requests that cannot meet their deadline are rejected, and a full queue
@@ -130,7 +129,6 @@ class SchedulingPolicy:
     paced: bool = False
     guards: bool = False
     triages: bool = False
-    homes: bool = False
     fair: bool = False
     sheds: bool = False
     reserved: Callable[[Request], float] | None = None

@@ -23,8 +23,6 @@ class RequestQueue:
     With token counters there is a lane for each tenant, and among lanes whose heads are of the
     same level (the first number of their ranks) the tenant served least goes first.
 
-    The head can be set aside for one instance, on a shelf of its own, until a given time.
-
     A removed request stays as a husk until it surfaces or husks are the majority.
 
     Args:
@@ -32,8 +30,7 @@ class RequestQueue:
         counters: what tenants were served; None for one lane.
 
     Attributes:
-        live: how many entries wait, set aside or not.
-        shelves: those set aside, by the instance they wait for.
+        live: how many entries wait.
     """
 
     def __init__(self, ordering: Ordering, counters: TokenCounters | None = None) -> None:
@@ -43,9 +40,7 @@ class RequestQueue:
         self._top: list[tuple[tuple[float, float], int, _Lane]] = []
         self._created = 0
         self._ages: deque[Entry] = deque()
-        self._until: list[tuple[float, int, Entry]] = []
         self.live = 0
-        self.shelves: dict[str, Shelf] = {}
 
     def __len__(self) -> int:
         return self.live
@@ -59,9 +54,6 @@ class RequestQueue:
         entry.waiting = True
         self.live += 1
         self._ages.append(entry)
-        self._rank(entry, now)
-
-    def _rank(self, entry: Entry, now: float) -> None:
         lane = self._lane(entry)
         rank = _GIVEN_UP if entry.lost else self.ordering.rank(entry.request, now)
         heapq.heappush(lane.heap, (rank, entry.order, entry))
@@ -77,14 +69,23 @@ class RequestQueue:
             return lane.peek(self.ordering, now)
         return None
 
-    def restore(self, entry: Entry, now: float) -> None:
-        """Let one that had been given up be ranked like the others again."""
-        entry.lost = False
-        if not entry.shelf:
+    def restore(self, entries: list[Entry], now: float) -> None:
+        """Let some that had been given up be ranked like the others again."""
+        lanes = {}
+        for entry in entries:
+            entry.lost = False
             lane = self._lane(entry)
-            lane.heap = [item for item in lane.heap if item[2] is not entry]
+            lanes[lane.name] = lane
+        back = {entry.order for entry in entries}
+        for lane in lanes.values():
+            # Ranks that shrink do not come up by themselves.
+            lane.heap = [
+                (self.ordering.rank(entry.request, now), order, entry)
+                if order in back
+                else (rank, order, entry)
+                for rank, order, entry in lane.heap
+            ]
             heapq.heapify(lane.heap)
-            heapq.heappush(lane.heap, (self.ordering.rank(entry.request, now), entry.order, entry))
             if self._counters is not None:
                 self._offer(lane, self._counters)
 
@@ -101,64 +102,9 @@ class RequestQueue:
         """Take a waiting entry out."""
         entry.waiting = False
         self.live -= 1
-        if entry.shelf:
-            self._take_down(entry)
-        else:
-            self._leaves(entry).compact()
+        self._leaves(entry).compact()
         if len(self._ages) > 32 and self.live * 2 < len(self._ages):
             self._ages = deque(entry for entry in self._ages if entry.waiting)
-
-    def set_aside(
-        self, entry: Entry, instance_id: str, now: float, *, until: float, seconds: float
-    ) -> None:
-        """Let the entry wait for one instance, for no longer than until a given time.
-
-        Args:
-            entry: one that does not wait yet.
-            instance_id: what it waits for.
-            now: seconds of the caller's clock.
-            until: when it is to be among the others.
-            seconds: prefill it will be to the instance, above 0.
-        """
-        entry.waiting = True
-        self.live += 1
-        self._ages.append(entry)
-        entry.shelf, entry.aside = instance_id, seconds
-        shelf = self.shelves.setdefault(instance_id, Shelf())
-        shelf.seconds += seconds
-        shelf.live += 1
-        rank = self.ordering.rank(entry.request, now)
-        heapq.heappush(shelf.heap, (rank, entry.order, entry))
-        heapq.heappush(self._until, (until, entry.order, entry))
-
-    def next_return(self) -> float | None:
-        """Return when the next one set aside comes back; None when none will."""
-        until = self._until
-        while until and not until[0][2].shelf:
-            heapq.heappop(until)
-        return until[0][0] if until else None
-
-    def take_back(self, now: float, instance_id: str = "") -> None:
-        """Put those back whose time is over, or all that wait for an instance."""
-        if instance_id:
-            shelf = self.shelves.get(instance_id)
-            found = [] if shelf is None else [h[2] for h in shelf.heap if h[2].shelf == instance_id]
-        else:
-            found = []
-            while (at := self.next_return()) is not None and at <= now:
-                found.append(heapq.heappop(self._until)[2])
-        for entry in found:
-            if entry.shelf:
-                self._take_down(entry)
-                self._rank(entry, now)
-
-    def _take_down(self, entry: Entry) -> None:
-        shelf = self.shelves[entry.shelf]
-        shelf.seconds -= entry.aside
-        shelf.live -= 1
-        if not shelf.live:
-            del self.shelves[entry.shelf]
-        entry.shelf = ""
 
     def _leaves(self, entry: Entry) -> _Lane:
         """Note that an entry leaves its lane."""
@@ -200,36 +146,6 @@ class RequestQueue:
                 return head
             lane.key = current
             heapq.heapreplace(top, (current, number, lane))
-        return None
-
-
-class Shelf:
-    """Requests set aside for one instance.
-
-    Attributes:
-        heap: their heads, as ranked when they were set aside.
-        live: how many wait.
-        seconds: of prefill that they are.
-    """
-
-    __slots__ = ("heap", "live", "seconds")
-
-    def __init__(self) -> None:
-        self.heap: list[Head] = []
-        self.live = 0
-        self.seconds = 0.0
-
-    def peek(self, instance_id: str) -> Head | None:
-        """Return the first of them."""
-        heap = self.heap
-        while heap:
-            rank, order, entry = heap[0]
-            if entry.shelf != instance_id:
-                heapq.heappop(heap)
-            elif entry.lost and rank < _GIVEN_UP:
-                heapq.heapreplace(heap, (_GIVEN_UP, order, entry))
-            else:
-                return heap[0]
         return None
 
 

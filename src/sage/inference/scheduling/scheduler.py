@@ -43,7 +43,8 @@ class Scheduler:
         down_retry_after: seconds named to callers whose model has no instance up.
         max_wait: seconds after which a waiting request is dispatched for its age: while there
             are such, one in eight dispatches of its model goes to the oldest of them. A policy
-            that gives requests up turns away those that have lost their SLO by then.
+            that gives requests up turns those away that have lost their SLO by then, while
+            others wait that can still keep theirs.
         slo_classes: what the requests of a class must meet, by class name ("llm" and
             "embedding" for those that name none).
         tenants: by name, their weights alone or with an SLO. When given, tenants take turns by
@@ -158,9 +159,6 @@ class Scheduler:
             if state.prefilling and self.policy.paced
         ]
         times += [t for g in self._fleet.groups.values() if (t := g.door.next_time()) is not None]
-        times += [
-            t for g in self._fleet.groups.values() if (t := g.queue.next_return()) is not None
-        ]
         return max(now, min(times)) if times else None
 
     # Requests
@@ -184,7 +182,7 @@ class Scheduler:
         self._accounts.arrives(entry)
         dispatcher = self._dispatcher
         if not (dispatcher.queued and dispatcher.contended(group)):
-            chosen = dispatcher.choose(entry, now, waits=True)
+            chosen = dispatcher.choose(entry, now)
             if chosen is not None:
                 self._entries[request.id] = entry
                 return [dispatcher.dispatch(entry, chosen, now, waited=False)]
@@ -309,12 +307,10 @@ class Scheduler:
         """
         state = self.instance(instance_id)
         state.up, state.reason = False, reason
-        self._dispatcher.forsake(instance_id, now)
         return self._abandon(self._fleet.groups_of(state), now)
 
     def instance_removed(self, instance_id: str, now: float) -> list[Decision]:
         """An instance is gone for good; what it still runs is reported on its own."""
-        self._dispatcher.forsake(instance_id, now)
         left = self._fleet.remove(instance_id)
         self._statistics.instances.pop(instance_id, None)
         self._dispatcher.limits_changed()
@@ -371,8 +367,8 @@ class Scheduler:
             )
             leaves = entry
             if self.policy.sheds:
-                self._dispatcher.sizes(entry)
-                leaves = group.door.gives_way(entry.request.priority, entry.size, now) or entry
+                size = self._dispatcher.triage.size(entry) if self.policy.triages else 0.0
+                leaves = group.door.gives_way(entry.request.priority, size, now) or entry
             if leaves is entry:
                 return [self._ledger.refuse(entry, 429, reason, group.retry_after(), now)]
             self._dispatcher.unqueue(leaves)
@@ -407,7 +403,7 @@ class Scheduler:
                     decisions.append(self._ledger.refuse(entry, 429, reason, retry_after, now))
         if self.policy.triages:
             for group in groups:
-                for entry in self._dispatcher.hopeless(group, now):
+                for entry in self._dispatcher.triage.hopeless(group, now):
                     self._dispatcher.unqueue(entry)
                     reason = "its objective was lost while others could still meet theirs"
                     retry_after = group.retry_after()

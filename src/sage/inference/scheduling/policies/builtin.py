@@ -140,7 +140,6 @@ def _by_slack(
         paced=True,
         guards=lanes,
         triages=lanes,
-        homes=lanes,
         reserved=_kept_from_bulk if lanes else None,
         bind=bind,
     )
