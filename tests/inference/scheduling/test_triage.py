@@ -7,6 +7,16 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sage.inference.scheduling.admission import Door
+from sage.inference.scheduling.decision import Dispatch, Reject
+from sage.inference.scheduling.entry import Entry
+from sage.inference.scheduling.group import Group
+from sage.inference.scheduling.instance import InstanceSpec
+from sage.inference.scheduling.policies.orderings import ArrivalOrder
+from sage.inference.scheduling.queue import RequestQueue
+from sage.inference.scheduling.request import Kind, Request
+from sage.inference.scheduling.scheduler import Scheduler
+from sage.inference.scheduling.slo import SLO
 from sage.inference.scheduling.triage import too_many
 
 JOB = st.tuples(st.integers(0, 30), st.integers(0, 12))
@@ -37,3 +47,36 @@ def test_the_largest_goes_and_of_equals_the_latest() -> None:
     assert too_many([(10, 9), (10, 2), (12, 3)]) == [0]
     assert too_many([(2, 1), (2, 1), (2, 1)]) == [2]
     assert too_many([]) == []
+
+
+def test_a_full_queue_drops_the_largest() -> None:
+    """A smaller newcomer takes the place of the largest that waits, of no higher priority."""
+    door = Door()
+    group = Group(Kind.LLM, "m", RequestQueue(ArrivalOrder()))
+    entries = [
+        Entry(Request(n, Kind.LLM, "m", 0.0), n, group, waiting=True, size=size)
+        for n, size in enumerate((1.0, 3.0, 2.0))
+    ]
+    for entry in entries:
+        door.enters(entry, 10.0, float("inf"), 3)
+    assert door.gives_way(0, 2.5, 0.0) is entries[1]
+    assert door.gives_way(0, 3.5, 0.0) is None, "the newcomer is the largest itself"
+    assert door.gives_way(-1, 0.5, 0.0) is None, "they are above the newcomer"
+
+
+def test_who_lost_its_slo_long_ago_is_refused_while_others_keep_theirs() -> None:
+    """After max_wait it is told so with 429; without others that can be in time it is served."""
+    for others in (True, False):
+        core = Scheduler("hybrid_slo", max_wait=5.0)
+        core.instance_up(InstanceSpec("a", Kind.LLM, ("m",), 1), 0.0)
+        core.submit(Request(1, Kind.LLM, "m", 0.0, 100, 10), 0.0)
+        slo = SLO(ttft_s=1.0)
+        core.submit(Request(2, Kind.LLM, "m", 0.0, 100, 10, slo=slo), 0.0)
+        decisions = []
+        if others:
+            decisions += core.submit(Request(3, Kind.LLM, "m", 5.9, 100, 10, slo=slo), 5.9)
+        decisions += core.tick(6.0)
+        refused = [item.request_id for item in decisions if isinstance(item, Reject)]
+        assert refused == ([2] if others else [])
+        assert core.invariants() == []
+        assert core.finished(1, 6.1) == [Dispatch(3 if others else 2, "a")]
