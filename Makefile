@@ -74,10 +74,11 @@ wheel: setup
 test-compiled: .venv-wheel/.done models
 	.venv-wheel/bin/python -m pytest tests/inference/scheduling tests/inference/gateway
 
-# The gateways that benchmarks/gateway.py compares with, in an environment of their own.
+# What benchmarks/gateway.py, dataflow.py and client.py compare with, in environments of their own.
 bench-peers: setup
 	$(BIN)/python benchmarks/gateway.py --install-peers
 	$(BIN)/python benchmarks/dataflow.py --install-peers
+	$(BIN)/python benchmarks/client.py --install-peers
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

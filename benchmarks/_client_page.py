@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import _client_peers_page as peers_page
+
 ROOT = Path(__file__).parents[1]
 JSON = ROOT / "benchmarks" / "results" / "client.json"
 PAGE = ROOT / "docs" / "benchmarks" / "client.md"
@@ -93,7 +95,8 @@ def markdown(data: Mapping[str, Any]) -> str:
         keys = ("requests_per_s", "request_us", "event_us", "delay_p50_ms", "delay_p99_ms")
         cells = [_spread(row[key]) if key in row else "—" for key in keys]
         lines.append(f"| {title} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", *_HOW, ""])
+    beside = ["", *peers_page.section(figures["peers"])] if "peers" in figures else []
+    return "\n".join([*lines, "", *_HOW, *beside, ""])
 
 
 _HOW = (

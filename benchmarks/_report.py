@@ -80,11 +80,22 @@ class Report:
         self._path.write_text(json.dumps(self._data, indent=2) + "\n", encoding="utf-8")
         print(f"written: {self._path.relative_to(RESULTS.parents[1])}")
 
+    def keep(self, names: Sequence[str]) -> None:
+        """Take figures over from the file that is there, which another run has put into it."""
+        if self._path.exists():
+            data = json.loads(self._path.read_text(encoding="utf-8"))
+            figures = data["figures"]
+            self._data["figures"] |= {name: figures[name] for name in names if name in figures}
+
     def update(self, names: Sequence[str]) -> None:
         """Put some of the figures into the file of an earlier run, with the command they are of."""
         data = json.loads(self._path.read_text(encoding="utf-8"))
         for name in names:
-            figures = {**self._data["figures"][name], "command": self._data["command"]}
+            figures = {
+                **self._data["figures"][name],
+                "command": self._data["command"],
+                "date": self._data["date"],
+            }
             data["figures"][name] = figures
         self._path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
         print(f"updated: {self._path.relative_to(RESULTS.parents[1])}")

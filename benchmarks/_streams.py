@@ -17,6 +17,7 @@ from typing import cast
 import uvloop
 
 MODEL = "bench"
+CANNED_TOKENS = 3
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _STREAM = re.compile(rb'"stream" *: *true')
 _TEXT = (
@@ -79,15 +80,34 @@ def _event(delta: dict[str, str], finish: str | None = None) -> str:
     return f"data: {json.dumps(payload, separators=(',', ':'))}\n\n"
 
 
-def pieces(events: int) -> list[bytes]:
+def events_of(events: int, *, usage: bool = False) -> list[str]:
+    """Return a stream's events without the HTTP around them; ``[DONE]`` comes after them.
+
+    Args:
+        events: how many; the last one ends the answer and has no token.
+        usage: whether one more tells the tokens, as engines do when asked.
+    """
+    first = _event({"role": "assistant", "content": "Once"})
+    texts = [_event({"content": f" token{number:04}"}) for number in range(events - 2)]
+    told = [first, *texts, _event({}, "stop")]
+    if usage:
+        counts = {"prompt_tokens": 42, "completion_tokens": events - 1, "total_tokens": 41 + events}
+        payload = {**json.loads(told[-1][6:]), "choices": [], "usage": counts}
+        told.append(f"data: {json.dumps(payload, separators=(',', ':'))}\n\n")
+    return told
+
+
+def canned_stream() -> str:
+    """Return a whole stream of a few tokens, to be sent at once."""
+    return "".join(events_of(CANNED_TOKENS + 1, usage=True)) + "data: [DONE]\n\n"
+
+
+def pieces(events: int, *, usage: bool = False) -> list[bytes]:
     """Return a streamed response in the pieces it is written in: head, events, ``[DONE]``."""
     head = (
         b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
     )
-    first = _event({"role": "assistant", "content": "Once"})
-    texts = [_event({"content": f" token{number:04}"}) for number in range(events - 2)]
-    last = _event({}, "stop")
-    written = [_chunk(text) for text in (first, *texts, last)]
+    written = [_chunk(text) for text in events_of(events, usage=usage)]
     return [head + written[0], *written[1:], _chunk("data: [DONE]\n\n") + b"0\r\n\r\n"]
 
 
