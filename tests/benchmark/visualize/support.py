@@ -72,7 +72,8 @@ def swept() -> bytes:
         made = axis.at(replace(config, seed=turn.seed, policies=(turn.policy or "",)), turn.value)
         return SimulatedBench(made, SimulationConfig()).run()
 
-    outcome = drive(Sweep(plan), measure, _Nobody())
+    outcome, error = drive(Sweep(plan), measure, _Nobody())
+    assert error is None
     return as_json(outcome, config, SimulatedBench(config, SimulationConfig()).found, ORIGIN)
 
 
