@@ -83,12 +83,14 @@ class Comparison:
         if scenario.name in self.failed.get(name, {}):
             return  # it failed three times in a row
         client = self._clients[name]
+        begun = time.monotonic()
         found = _tried(lambda: run(name, client, scenario, cores, self._model))
         if isinstance(found, str):
             print(f"{name}, {scenario.name}: {found}", flush=True)
             self.failed.setdefault(name, {})[scenario.name] = found
         else:
             self._rows[name].setdefault(scenario.name, []).append(found)
+            print(f"{name}, {scenario.name}: {time.monotonic() - begun:.0f} s", flush=True)
 
     def figures(self) -> dict[str, dict[str, dict[str, float]]]:
         """Return each client's figures, each as median, lowest and highest over the rounds."""

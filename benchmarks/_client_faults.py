@@ -6,9 +6,9 @@ An answer is a stream. Every fault is steered by what arrives, so that a client 
 as it likes. ``GET /truth`` tells what the server itself saw.
 
 - ``stall``: 20 ms to an answer; from the 400th request on nothing is written for 2 s.
-- ``fail``: every tenth request is answered with status 500, the others after 20 ms.
 - ``freeze``: streams of 64 events 10 ms apart. When 16 are open for the first time, and every
-  second from then on, all of them stand still for 300 ms.
+  second from then on, all of them stand still for 300 ms. Every tenth request is answered with
+  status 500 instead.
 """
 
 from __future__ import annotations
@@ -99,22 +99,20 @@ class Faulty(Engine):
             super()._answer(head, body)
         else:
             self._seen.requests += 1
-            if self._fault == "freeze":
-                self._open()
-            else:
+            if self._fault == "stall":
                 self._serve()
+            elif self._seen.requests % FAIL_EVERY == 0:
+                self._seen.failed += 1
+                self._loop.call_later(SERVICE_S, self._transport.write, _FAILURE)
+            else:
+                self._open()
 
     def _serve(self) -> None:
-        """Answer in one write, late or with an error where that is the fault."""
-        seen, now, wait = self._seen, time.monotonic(), SERVICE_S
-        if self._fault == "fail" and seen.requests % FAIL_EVERY == 0:
-            seen.failed += 1
-            self._loop.call_later(wait, self._transport.write, _FAILURE)
-            return
-        if self._fault == "stall":
-            if seen.requests == STALL_AT:
-                seen.still_until = now + STALL_S
-            wait += max(0.0, seen.still_until - now)
+        """Answer in one write, once the stall is over."""
+        seen, now = self._seen, time.monotonic()
+        if seen.requests == STALL_AT:
+            seen.still_until = now + STALL_S
+        wait = SERVICE_S + max(0.0, seen.still_until - now)
         self._loop.call_later(wait, self._write_all)
 
     def _write_all(self) -> None:

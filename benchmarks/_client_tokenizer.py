@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from sage.benchmark.prompts import built_in_text
 
+_WORDS = 256  # of the longest stream
 _TEMPLATE = (
     "{% for message in messages %}{{ message['content'] }}</s>{% endfor %}"
     "{% if add_generation_prompt %}<s>{% endif %}"
@@ -28,6 +29,9 @@ def write(folder: Path) -> Path:
         show_progress=False,
     )
     tokenizer.train_from_iterator([built_in_text().take(20_000, 0).decode()], trainer)
+    # An event of the stand-ins' streams is one token here too, as it is for a real engine.
+    words = ["Once", *(f" token{number:04}" for number in range(_WORDS))]
+    tokenizer.add_tokens([AddedToken(word, normalized=False) for word in words])
     tokenizer.save(str(folder / "tokenizer.json"))
     told = {
         "tokenizer_class": "PreTrainedTokenizerFast",

@@ -65,18 +65,21 @@ def _truth(url: str) -> dict[str, float]:
     return told
 
 
-@pytest.mark.parametrize("faulty", ["fail"], indirect=True)
+@pytest.mark.parametrize("faulty", ["freeze"], indirect=True)
 def test_every_tenth_answer_is_an_error(faulty: str) -> None:
     """Exactly those, and the server tells how many."""
     statuses = [status for status, _, _ in asyncio.run(_together(faulty, 30))]
     assert sorted(statuses) == [200] * 27 + [500] * 3
-    assert _truth(faulty) == {"requests": 30, "failed": 3}
+    truth = _truth(faulty)
+    assert (truth["requests"], truth["failed"]) == (30, 3)
 
 
 @pytest.mark.parametrize("faulty", ["freeze"], indirect=True)
 def test_all_streams_stand_still_at_once(faulty: str) -> None:
-    """Each of 16 streams sees one long gap, all its events, and the server's P99 shows it."""
-    answers = asyncio.run(_together(faulty, 16))
+    """Each open stream sees one long gap, all its events, and the server's P99 shows it."""
+    told = asyncio.run(_together(faulty, 18))
+    answers = [answer for answer in told if answer[0] == 200]
+    assert len(answers) == 17
     assert all(gap >= 0.25 for _, gap, _ in answers)
     assert {events for _, _, events in answers} == {63}
     assert _truth(faulty)["itl_p99_ms"] >= 290
@@ -106,7 +109,7 @@ def test_the_truth_is_that_of_the_issue() -> None:
     """The stall's P99 and attainment, and the failures' attainment."""
     scenarios = importlib.import_module("_client_scenarios")
     assert scenarios.truth() == pytest.approx(
-        {"stall_e2e_p99_ms": 1840, "stall_good": 0.914, "fail_good": 0.9}
+        {"stall_e2e_p99_ms": 1840, "stall_good": 0.914, "freeze_good": 0.9}
     )
 
 
@@ -115,17 +118,17 @@ def test_ours_is_measured_as_the_others_are(tmp_path: Path) -> None:
     peers = importlib.import_module("_client_peers")
     scenarios = importlib.import_module("_client_scenarios")
     clients, _ = peers.clients(tmp_path / "bin" / "python")
-    job = scenarios._job(40, 4, 3, slo_ms=60_000)
+    job = scenarios._job(20, 8, 63, slo_ms=60_000)
     told = scenarios.run(
         peers.SAGE,
         clients[peers.SAGE],
-        scenarios.Scenario("fail", job, "fail"),
+        scenarios.Scenario("freeze", job, "freeze"),
         (0, 0),
         tmp_path,
     )
     # Three that warm it up are asked for before, of which the server knows nothing.
-    assert (told["seen_requests"], told["seen_failed"], told["good"]) == (43, 4, 0.9)
-    assert told["e2e_p99_ms"] >= 20
+    assert (told["seen_requests"], told["seen_failed"], told["good"]) == (23, 2, 0.9)
+    assert told["e2e_p99_ms"] >= 620
     assert told["cpu_s"] > 0
 
 
@@ -174,7 +177,7 @@ def _figures(failed: dict[str, dict[str, str]], missing: dict[str, str]) -> dict
         "versions": {"sage-cp-bench": "0.1.0", "other": "1"},
         "missing": missing,
         "failed": failed,
-        "truth": {"stall_e2e_p99_ms": 1840.0, "stall_good": 0.914, "fail_good": 0.9},
+        "truth": {"stall_e2e_p99_ms": 1840.0, "stall_good": 0.914, "freeze_good": 0.9},
         "wrk": {"requests_per_s": 76_500.4, "request_us": 5.4},
         "clients": {
             "sage-cp-bench": {"stall_e2e_p99_ms": value(1862, 1850), "stall_good": value(0.91)},
