@@ -117,20 +117,24 @@ def _by_round(rows: Mapping[str, Sequence[Found]]) -> list[dict[str, Found]]:
 
 
 def _derived(name: str, rows: Mapping[str, Found]) -> dict[str, float]:
-    """Return one round's figures: those of each scenario, and the costs from their differences."""
+    """Return one round's figures: those of each scenario, and the costs from CPU times."""
     told: dict[str, float] = {}
     for scenario in CORRECTNESS:
         for key, value in rows.get(scenario.name, {}).items():
-            if value is not None and key != "cpu_s":
+            if value is not None and not key.endswith("cpu_s"):
                 told[f"{scenario.name}_{key}"] = value
-    cpu = {key: row["cpu_s"] or 0.0 for key, row in rows.items()}
-    if "start" in cpu and "requests" in cpu:
-        start, many, streams = (scenario.job.requests for scenario in costs(name))
-        request_s = (cpu["requests"] - cpu["start"]) / (many - start)
-        told["start_s"] = cpu["start"]
+    many, streams = costs(name)
+    if (row := rows.get(many.name)) is not None:
+        request_s = _working(row) / many.job.requests
+        told["start_s"] = row["start_cpu_s"] or 0.0
         told["request_us"] = request_s * 1e6
-        told["requests_per_s"] = rows["requests"]["requests_per_s"] or 0.0
-        if "chunks" in cpu:
-            rest = cpu["chunks"] - cpu["start"] - (streams - start) * request_s
-            told["chunk_us"] = rest / (streams * EVENTS) * 1e6
+        told["requests_per_s"] = row["requests_per_s"] or 0.0
+        if (row := rows.get(streams.name)) is not None:
+            count = streams.job.requests
+            told["chunk_us"] = (_working(row) - count * request_s) / (count * EVENTS) * 1e6
     return told
+
+
+def _working(row: Found) -> float:
+    """Return the CPU seconds from the first chat on."""
+    return (row["cpu_s"] or 0.0) - (row["start_cpu_s"] or 0.0)

@@ -1,10 +1,12 @@
-"""Servers with one fault each that a load client should show, and the truth about it.
+"""Servers with one fault at most that a load client should show, and the truth about it.
 
-    python benchmarks/_client_faults.py PORT FAULT
+    python benchmarks/_client_faults.py PORT FAULT ASKED
 
 An answer is a stream. Every fault is steered by what arrives, so that a client may start as late
-as it likes. ``GET /truth`` tells what the server itself saw.
+as it likes. ``GET /truth`` tells what the server itself saw. At the first chat a byte is written
+to the file ASKED.
 
+- ``steady``: none; streams of 200 events 5 ms apart.
 - ``stall``: 20 ms to an answer; from the 400th request on nothing is written for 2 s.
 - ``freeze``: streams of 64 events 10 ms apart. When 16 are open for the first time, and every
   second from then on, all of them stand still for 300 ms. Every tenth request is answered with
@@ -19,6 +21,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from pathlib import Path
 
 import uvloop
 from _streams import Engine, pieces, whole
@@ -26,9 +29,9 @@ from _streams import Engine, pieces, whole
 SERVICE_S = 0.02
 STALL_AT, STALL_S = 400, 2.0
 FAIL_EVERY = 10
-EVENTS, INTERVAL_S = 64, 0.01
+# Events of a stream, and seconds between them.
+SHAPES = {"steady": (200, 0.005), "stall": (4, 0.0), "freeze": (64, 0.01)}
 FREEZE_AT, FREEZE_S, FREEZE_EVERY_S = 16, 0.3, 1.0
-_TOKENS = 4
 _FAILURE = whole('{"error":{"message":"out of luck"}}', "500 Internal Server Error")
 
 
@@ -59,6 +62,7 @@ class Seen:
     """What one server has seen.
 
     Attributes:
+        asked: file for a byte at the first chat.
         requests: chats asked for.
         failed: of them, answered with an error.
         gaps: seconds between events of one stream, as they were written.
@@ -67,6 +71,7 @@ class Seen:
         frozen_from: when streams first stood still; None before that.
     """
 
+    asked: Path
     requests: int = 0
     failed: int = 0
     gaps: list[float] = field(default_factory=list)
@@ -86,7 +91,7 @@ class Faulty(Engine):
     """One connection to a server with a fault."""
 
     def __init__(self, fault: str, seen: Seen, written: list[bytes]) -> None:
-        super().__init__(written, INTERVAL_S)
+        super().__init__(written, SHAPES[fault][1])
         self._fault = fault
         self._seen = seen
         self._last = 0.0
@@ -99,9 +104,11 @@ class Faulty(Engine):
             super()._answer(head, body)
         else:
             self._seen.requests += 1
+            if self._seen.requests == 1:
+                self._seen.asked.write_bytes(b"1")
             if self._fault == "stall":
                 self._serve()
-            elif self._seen.requests % FAIL_EVERY == 0:
+            elif self._fault == "freeze" and self._seen.requests % FAIL_EVERY == 0:
                 self._seen.failed += 1
                 self._loop.call_later(SERVICE_S, self._transport.write, _FAILURE)
             else:
@@ -125,7 +132,8 @@ class Faulty(Engine):
     def _open(self) -> None:
         seen = self._seen
         seen.open += 1
-        if seen.frozen_from is None and seen.open >= FREEZE_AT:
+        frozen = self._fault == "freeze" and seen.frozen_from is None
+        if frozen and seen.open >= FREEZE_AT:
             seen.frozen_from = time.monotonic() + FREEZE_S
         self._next, self._last = 0, 0.0
         self._step()
@@ -138,7 +146,7 @@ class Faulty(Engine):
             self._timer = self._loop.call_later(left, self._step)
             return
         # The last events have no token and say nothing about the time between tokens.
-        if self._last and self._next < EVENTS - 1:
+        if self._last and self._next < SHAPES[self._fault][0] - 1:
             self._seen.gaps.append(now - self._last)
         self._last = now
         super()._step()
@@ -146,10 +154,10 @@ class Faulty(Engine):
             self._seen.open -= 1
 
 
-async def serve(port: int, fault: str) -> None:
+async def serve(port: int, fault: str, asked: Path) -> None:
     """Serve until cancelled."""
-    seen = Seen()
-    written = pieces(EVENTS if fault == "freeze" else _TOKENS, usage=True)
+    seen = Seen(asked)
+    written = pieces(SHAPES[fault][0], usage=True)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
         lambda: Faulty(fault, seen, written), "127.0.0.1", port, backlog=4096
@@ -158,4 +166,4 @@ async def serve(port: int, fault: str) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(int(sys.argv[1]), sys.argv[2]))
+    uvloop.run(serve(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])))

@@ -58,7 +58,7 @@ def _cell(figures: Figures, name: str, key: str, form: str) -> str:
         middle, low, high = (form.format(row[part]) for part in ("median", "lowest", "highest"))
         return middle if low == high else f"{middle} ({low}–{high})"
     scenario = key.partition("_")[0]
-    needed = {scenario} if scenario in _FAULTS else {"start", "requests", "chunks"}
+    needed = {scenario} if scenario in _FAULTS else {"requests", "chunks"}
     return "did not run" if needed & {*figures["failed"].get(name, {})} else _NONE
 
 
@@ -97,9 +97,9 @@ _HOW = (
     "environment of its own and as its documentation shows it. Figures are medians over the",
     "rounds (lowest–highest), and stand in each client's own result file, under the name that it",
     "gives them; ours are those of the table that `sage-cp-bench run` prints. CPU time is that of",
-    "all of a client's processes, on one core, with the server on the other. What a request costs",
-    "is the difference between many requests and 100, and what an event costs is the rest of a run",
-    "with streams of 200 events 5 ms apart, so that starting is in neither.",
+    "all of a client's processes, on one core, from the first chat that reaches the server on the",
+    "other until their end. What an event costs is that of streams of 200 events 5 ms apart, less",
+    "what as many requests cost.",
     "",
     "The stall: requests are due at 50/s, at most 8 of them out at once, an answer takes 20 ms,",
     "and for 2 s nothing comes. The truth is reckoned from when each request was due, and the SLO",

@@ -23,7 +23,7 @@ from _streams import CANNED_TOKENS, canned_stream
 LIMIT_S = 120.0
 ASKED = Asked("", json.dumps({**CHAT, "stream": True}))
 _HERE = Path(__file__).parent
-EVENTS, INTERVAL_MS = 200, 5.0
+EVENTS = faults.SHAPES["steady"][0]
 STALL_RATE, STALL_SLOTS, STALL_SLO_MS = 50.0, 8, 500.0
 # As many as each answers in a few seconds: what starting costs is then small beside them.
 _COUNTS = {"sage-cp-bench": 30_000, "vllm bench serve": 8_000, "inference-perf": 4_000}
@@ -37,7 +37,7 @@ class Scenario:
     Attributes:
         name: as results have it.
         job: what the client does; its url and folders are of each run.
-        fault: of the server; "" for the one that answers at once, "steady" for steady streams.
+        fault: of the server; "" for the one that answers at once.
     """
 
     name: str
@@ -49,19 +49,17 @@ def _job(requests: int, in_flight: int, tokens: int, rate: float = 0.0, slo_ms: 
     return Job("", requests, in_flight, tokens, Path(), Path(), rate, slo_ms)
 
 
-def costs(name: str) -> list[Scenario]:
+def costs(name: str) -> tuple[Scenario, Scenario]:
     """Return the runs that tell what a client costs, of which only its CPU time counts."""
-    few = 100
-    return [
-        Scenario("start", _job(few, 32, CANNED_TOKENS)),
+    return (
         Scenario("requests", _job(_COUNTS.get(name, _COUNT), 32, CANNED_TOKENS)),
         Scenario("chunks", _job(256, 64, EVENTS - 1), "steady"),
-    ]
+    )
 
 
 CORRECTNESS = (
     Scenario("stall", _job(1000, STALL_SLOTS, 3, STALL_RATE, STALL_SLO_MS), "stall"),
-    Scenario("freeze", _job(100, 32, faults.EVENTS - 1, slo_ms=10_000), "freeze"),
+    Scenario("freeze", _job(100, 32, faults.SHAPES["freeze"][0] - 1, slo_ms=10_000), "freeze"),
 )
 
 
@@ -78,17 +76,11 @@ def truth() -> dict[str, float]:
 
 
 def _server(fault: str, port: int, folder: Path) -> list[str]:
+    asked = folder / "asked"
     if not fault:
-        return _peers.canned(port, folder, streamed=canned_stream()).command
-    if fault == "steady":
-        return [
-            sys.executable,
-            str(_HERE / "_streams.py"),
-            str(port),
-            str(EVENTS),
-            str(INTERVAL_MS),
-        ]
-    return [sys.executable, str(_HERE / "_client_faults.py"), str(port), fault]
+        return _peers.canned(port, folder, streamed=canned_stream(), asked=asked).command
+    script = [sys.executable, str(_HERE / "_client_faults.py")]
+    return [*script, str(port), fault, str(asked)]
 
 
 def _wait(port: int, process: Process) -> None:
@@ -116,7 +108,8 @@ def run(
         model: folder of a tokenizer.
 
     Returns:
-        What its results say, its ``cpu_s``, and what the server saw as ``seen_…``.
+        What its results say, its ``cpu_s`` and ``start_cpu_s``, and what the server saw as
+        ``seen_…``.
 
     Raises:
         RuntimeError: it failed, or its results cannot be read.
@@ -130,21 +123,22 @@ def run(
         command = _server(scenario.fault, port, own)
         with Process(command, core=cores[1], log=own / "log") as server:
             _wait(port, server)
-            told = _measured(name, client, job, cores[0])
-            seen = _seen(job.url) if scenario.fault not in ("", "steady") else {}
+            told = _measured(name, client, job, cores[0], own / "asked")
+            seen = _seen(job.url) if scenario.fault else {}
         try:
             found = TOOLS[name].read(job)
         except (OSError, KeyError, IndexError, TypeError, ValueError) as error:
             tail = (folder / "log").read_text(encoding="utf-8", errors="replace").strip()[-300:]
             code = told["returncode"]
             raise RuntimeError(f"no results (ended with {code:g}; {error!r}): {tail}") from error
-        return {**found, "cpu_s": told["cpu_s"], **{f"seen_{key}": seen[key] for key in seen}}
+        spent: Found = {key: told[key] for key in ("cpu_s", "start_cpu_s")}
+        return {**found, **spent, **{f"seen_{key}": seen[key] for key in seen}}
 
 
-def _measured(name: str, client: Client, job: Job, core: int) -> dict[str, float]:
+def _measured(name: str, client: Client, job: Job, core: int, asked: Path) -> dict[str, float]:
     tool = TOOLS[name]
     told = job.folder / "cost.json"
-    command = [sys.executable, str(_HERE / "_client_cost.py"), str(LIMIT_S), str(told)]
+    command = [sys.executable, str(_HERE / "_client_cost.py"), str(LIMIT_S), str(told), str(asked)]
     command += [client.program, *tool.command(job)]
     variables = {**tool.environment, "HF_HOME": str(job.folder / "hub")}
     log = job.folder / "log"

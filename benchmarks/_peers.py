@@ -166,19 +166,23 @@ def nginx(place: Place) -> Launch:
     return _nginx(place.folder, _PROXY.format(port=place.port, backend=place.backend))
 
 
-def canned(port: int, folder: Path, *, streamed: str | None = None) -> Launch:
+def canned(
+    port: int, folder: Path, *, streamed: str | None = None, asked: Path | None = None
+) -> Launch:
     """The engine stand-in for whole answers: an nginx that returns one chat answer.
 
     Args:
         port: it listens on.
         folder: its own.
         streamed: the events of a stream, to be answered with at once, all of them together.
+        asked: file for a line a chat.
     """
     chat = "/v1/chat/completions"
     answers = {**PAGES, chat: streamed or CHAT_ANSWER}
-    kinds = {chat: "default_type text/event-stream; "} if streamed else {}
+    kind = "default_type text/event-stream; " if streamed else ""
+    log = f"access_log {asked}; " if asked else ""
     pages = "\n".join(
-        f"    location = {path} {{ {kinds.get(path, '')}return 200 '{body}'; }}"
+        f"    location = {path} {{ {kind + log if path == chat else ''}return 200 '{body}'; }}"
         for path, body in answers.items()
     )
     return _nginx(folder, _CANNED.format(port=port, pages=pages))

@@ -33,6 +33,7 @@ def faulty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     scenarios = importlib.import_module("_client_scenarios")
     port = process.free_port()
     command = [sys.executable, str(BENCHMARKS / "_client_faults.py"), str(port), request.param]
+    command.append(str(tmp_path / "asked"))
     with process.Process(command, core=0, log=tmp_path / "log") as server:
         scenarios._wait(port, server)
         yield f"http://127.0.0.1:{port}"
@@ -129,23 +130,39 @@ def test_ours_is_measured_as_the_others_are(tmp_path: Path) -> None:
     # Three that warm it up are asked for before, of which the server knows nothing.
     assert (told["seen_requests"], told["seen_failed"], told["good"]) == (23, 2, 0.9)
     assert told["e2e_p99_ms"] >= 620
-    assert told["cpu_s"] > 0
+    assert 0 < told["start_cpu_s"] < told["cpu_s"]
+
+
+def _cost(folder: Path, program: str) -> dict[str, float]:
+    """Return what it costs to run a program."""
+    process = importlib.import_module("_process")
+    command = [sys.executable, str(BENCHMARKS / "_client_cost.py"), "20"]
+    command += [str(folder / "cost.json"), str(folder / "asked"), sys.executable, "-c", program]
+    with process.Process(command, core=0, log=folder / "log") as running:
+        while running.alive:
+            time.sleep(0.02)
+    told: dict[str, float] = json.loads((folder / "cost.json").read_text())
+    return told
+
+
+_SPIN = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass\n"
 
 
 def test_processes_without_a_parent_are_counted(tmp_path: Path) -> None:
     """The CPU time of a child that its parent did not wait for is in the cost."""
-    cost = BENCHMARKS / "_client_cost.py"
-    orphan = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
-    parent = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {orphan!r}])"
-    process = importlib.import_module("_process")
-    command = [sys.executable, str(cost), "20", str(tmp_path / "cost.json")]
-    command += [sys.executable, "-c", parent]
-    with process.Process(command, core=0, log=tmp_path / "log") as running:
-        while running.alive:
-            time.sleep(0.02)
-    told = json.loads((tmp_path / "cost.json").read_text())
+    told = _cost(
+        tmp_path, f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {_SPIN!r}])"
+    )
     assert told["returncode"] == 0
     assert told["cpu_s"] >= 0.3
+
+
+def test_what_comes_before_the_first_chat_is_starting(tmp_path: Path) -> None:
+    """What is spent until the server's file is there is told apart from the rest."""
+    asked = str(tmp_path / "asked")
+    told = _cost(tmp_path, f"{_SPIN}open({asked!r}, 'w').write('1')\n{_SPIN}")
+    assert told["start_cpu_s"] >= 0.25
+    assert told["cpu_s"] - told["start_cpu_s"] >= 0.2
 
 
 def test_a_client_that_is_not_there_is_named_with_its_reason(
