@@ -50,12 +50,13 @@ def _asked() -> bool:
     return os.environ.get("SAGE_COMPILE") == "1"
 
 
-def compile_core(root: Path, folder: Path) -> list[Path]:
+def compile_core(root: Path, folder: Path, *, level: str = "3") -> list[Path]:
     """Compile the core's modules into a folder; return the extension modules, in their packages.
 
     Args:
         root: of the project.
         folder: where the modules go, an empty one.
+        level: of the C compiler's optimisation; less of it compiles faster.
     """
     from mypyc.build import mypycify
     from setuptools import Distribution
@@ -77,7 +78,7 @@ def compile_core(root: Path, folder: Path) -> list[Path]:
             "--ignore-missing-imports",
         ]
         with tempfile.TemporaryDirectory() as scratch:
-            modules = mypycify([*options, *names], opt_level="3", target_dir=scratch)
+            modules = mypycify([*options, *names], opt_level=level, target_dir=scratch)
             command = build_ext(Distribution({"ext_modules": modules}))
             command.build_temp, command.build_lib = scratch, str(folder)
             command.ensure_finalized()

@@ -63,7 +63,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec.loader.exec_module(hook)
     folder = tmp_path_factory.mktemp("compiled")
     package = Path(sage.__file__).parent
-    modules = hook.compile_core(package.parents[1], folder)
+    modules = hook.compile_core(package.parents[1], folder, level="0")
     assert modules
     shutil.copytree(package, folder / "sage", dirs_exist_ok=True)
     return folder
