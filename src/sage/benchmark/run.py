@@ -84,6 +84,20 @@ def turns(config: BenchmarkConfig) -> Iterator[tuple[str, int, int]]:
             yield policy, config.seed + number, number + 1
 
 
+def single_policy(config: BenchmarkConfig) -> str | None:
+    """Return the one policy of a run; None where the configuration names none.
+
+    Raises:
+        ConfigError: it names several.
+    """
+    policies = config.policies
+    if len(policies) > 1:
+        raise ConfigError(
+            f"a run has one policy, not {', '.join(policies)}; `compare` takes several"
+        )
+    return policies[0] if policies else None
+
+
 class Bench:
     """Measures one server with one workload.
 
@@ -119,13 +133,8 @@ class Bench:
         Raises:
             SageError: as `run`.
         """
-        if len(self._config.policies) > 1:
-            raise ConfigError(
-                f"a run has one policy, not {', '.join(self._config.policies)}; "
-                "`compare` takes several"
-            )
+        policy = single_policy(self._config)
         with self._policies():
-            policy = self._config.policies[0] if self._config.policies else None
             yield self._measure(policy, self._config.seed, 0)
 
     def compare(self) -> Iterator[Run]:

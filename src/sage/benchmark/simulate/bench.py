@@ -11,7 +11,7 @@ from sage.benchmark.arrivals import ArrivalPattern
 from sage.benchmark.config import BenchmarkConfig
 from sage.benchmark.exchange import Exchange
 from sage.benchmark.load import LoadResult
-from sage.benchmark.run import Run, turns
+from sage.benchmark.run import Run, single_policy, turns
 from sage.benchmark.simulate.config import CHAT_MODEL, EMBEDDING_MODEL, SimulationConfig
 from sage.benchmark.simulate.simulation import Simulation
 from sage.benchmark.summary import summarise
@@ -19,7 +19,6 @@ from sage.benchmark.target import Found
 from sage.benchmark.verdict import judge
 from sage.benchmark.wire import Models
 from sage.benchmark.workload import PlannedRequest, plan_requests
-from sage.errors import ConfigError
 from sage.inference.scheduling.policy import SchedulingPolicy
 from sage.inference.scheduling.scheduler import Scheduler
 
@@ -55,12 +54,7 @@ class SimulatedBench:
         Raises:
             SageError: a profile, a policy or the workload is wrong.
         """
-        policies = self._config.policies
-        if len(policies) > 1:
-            raise ConfigError(
-                f"a run has one policy, not {', '.join(policies)}; `compare` takes several"
-            )
-        policy = policies[0] if policies else self._simulation.policy
+        policy = single_policy(self._config) or self._simulation.policy
         return self._measure(policy, self._config.seed, 0)
 
     def once(self) -> Iterator[Run]:
