@@ -276,7 +276,8 @@ def _simulated(
     simulation = build_simulation(config, split_options(options)[0])
 
     def simulated(turn: Turn, progress: SweepProgress) -> Run:
-        return SimulatedBench(at(turn, progress), simulation, on_answer=progress.answered).run()
+        made, answered = at(turn, progress), progress.answered
+        return SimulatedBench(made, simulation, details=False, on_answer=answered).run()
 
     return SimulatedBench(config, simulation).found, simulated
 

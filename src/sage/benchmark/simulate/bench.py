@@ -29,6 +29,7 @@ class SimulatedBench:
     Args:
         config: the workload, validated; its policies are tried, or else the simulation's own.
         simulation: gateway and engines.
+        details: as `summarise` has it; a sweep needs none.
         on_answer: called with each answer, for a progress display.
     """
 
@@ -37,10 +38,12 @@ class SimulatedBench:
         config: BenchmarkConfig,
         simulation: SimulationConfig,
         *,
+        details: bool = True,
         on_answer: Callable[[Exchange], None] | None = None,
     ) -> None:
         self._config = config
         self._simulation = simulation
+        self._details = details
         self._on_answer = on_answer
 
     @property
@@ -70,7 +73,7 @@ class SimulatedBench:
         config = replace(self._config, seed=seed)
         simulation = replace(self._simulation, policy=policy)
         result = simulate(plan_requests(config), config, simulation, on_answer=self._on_answer)
-        summary = summarise(result, config, self.found.models)
+        summary = summarise(result, config, self.found.models, details=self._details)
         return Run(policy, seed, number, summary, judge(result), result, simulated=True)
 
 
