@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sage.benchmark.simulate.engine_request import Emission, EngineRequest
@@ -193,6 +193,18 @@ def _outcome(
 
 @settings(max_examples=150, deadline=None)
 @given(drawn=_ARRIVALS, ahead=st.booleans(), blocks=st.sampled_from([250, 400, 10_000]))
+@example(  # a stretch that needs blocks while one that has ended still holds its own
+    drawn=[
+        *[(0.0, 1, 1, 0, None)] * 3,
+        (0.0, 300, 38, 0, None),
+        (0.0, 513, 1, 1, None),
+        (0.0, 2811, 39, 0, None),
+        (1.0, 513, 1, 1, None),
+        (0.0, 235, 39, 0, None),
+    ],
+    ahead=True,
+    blocks=250,
+)
 def test_stretches_in_closed_form_are_the_steps_one_by_one(
     drawn: list[tuple[float, int, int, int, float | None]], ahead: bool, blocks: int
 ) -> None:

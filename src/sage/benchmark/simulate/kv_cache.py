@@ -35,6 +35,11 @@ class KvCache:
         """Blocks that can be taken, cached ones that nobody uses included."""
         return self.total - self.used
 
+    @property
+    def unused(self) -> int:
+        """Blocks that hold nothing, not even what is cached and idle."""
+        return self.total - self.used - len(self._idle) * self._hash_blocks
+
     def cached(self, hashes: Sequence[int]) -> int:
         """Return how many leading hashes are cached."""
         refs = self._refs

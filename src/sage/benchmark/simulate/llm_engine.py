@@ -168,7 +168,9 @@ class LlmEngine:
         batch = decoding.size
         step = len(self.log.times)
         count = decoding.next_end() - step + 1
-        if (count // self._capacity.block_size + 1) * batch > self._cache.free:
+        need = (count // self._capacity.block_size + 1) * batch
+        # What leaves is freed one step from now; what is cached must not give way before that.
+        if need > (self._cache.unused if self._leaving else self._cache.free):
             count = 1
         plan = StepPlan(
             begin, count, clock.decode(batch, decoding.context), clock.context_s * batch
