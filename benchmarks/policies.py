@@ -1,27 +1,26 @@
 """What each policy makes of loads from half to three times what engines hold, in simulation.
 
-Counted are good answers, those within their request's SLO, of all requests due between the first
-quarter of a run and its last 20 seconds: neither an empty start nor the quiet after the last
-arrival flatters anyone. Three tables for each case and number of engines: good requests/s and
-interactive attainment by load; the highest rate at which a policy keeps 90% and 99% of the SLOs
-(by bisection); and what each policy lost, by reason, with ``--why``.
+Three tables for each case and number of engines: ``loads``, good requests/s and interactive
+attainment by load, and where a policy is the furthest behind the best of the others at any load and
+seed; ``sustained``, the highest rate at which a policy keeps 90% and 99% of the SLOs (by bisection);
+``overload``, half as much again as hybrid_slo holds, beside the best plan that was found and what
+no router can pass.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
-from collections import Counter
+from contextlib import closing
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from _policy_cases import CASES, Case
+from _policy_overload import POLICY, as_figures, overload
+from _policy_runs import Outcome, Trial, run_all, sustained
 from _report import Report
 
-from sage.benchmark.config import LLMBenchmarkConfig
-from sage.benchmark.exchange import Exchange
-from sage.benchmark.simulate.bench import simulate
-from sage.benchmark.summary import meets, tpot_ms, ttft_ms
 from sage.inference.scheduling.policy import (
     PolicyFactory,
     SchedulingPolicy,
@@ -31,78 +30,13 @@ from sage.inference.scheduling.policy import (
 )
 from sage.inference.scheduling.strategies import StrategyAdapter
 
-TAIL_S = 20.0
 TARGETS = (0.9, 0.99)
-_CLOSE = 0.02
-
 
 ABLATIONS = {
     "without the guard": {"guards": False},
     "without giving up": {"triages": False},
     "without both": {"guards": False, "triages": False},
 }
-
-
-class Outcome(NamedTuple):
-    """One run.
-
-    Attributes:
-        good: requests/s answered within their SLO.
-        attainment: their share of all requests due.
-        interactive: the same of interactive ones alone.
-        lost: share of all that missed for want of time to the first token, of pace, of both, or
-            were refused.
-    """
-
-    good: float
-    attainment: float
-    interactive: float
-    lost: dict[str, float]
-
-
-def run(case: Case, engines: int, policy: str, load: float, seed: int) -> Outcome:
-    """Simulate one load under a policy."""
-    items = case.requests(engines, load, seed)
-    simulation = case.simulation(engines, policy)
-    result = simulate(items, LLMBenchmarkConfig(), simulation)
-    last = items[-1].at
-    begin, end = 0.25 * last, last - TAIL_S
-    window = [x for x in result.exchanges if begin <= x.request.at < end]
-    good = [x for x in window if meets(x)]
-    lost = Counter(_why(x) for x in window if not meets(x))
-    urgent = sum(x.request.cls == "interactive" for x in window)
-    return Outcome(
-        len(good) / (end - begin),
-        len(good) / len(window),
-        sum(x.request.cls == "interactive" for x in good) / max(1, urgent),
-        {reason: count / len(window) for reason, count in sorted(lost.items())},
-    )
-
-
-def _why(exchange: Exchange) -> str:
-    if exchange.failure is not None:
-        return exchange.failure.value
-    slo = exchange.request.slo
-    assert slo is not None
-    late = slo.ttft_s is not None and ttft_ms(exchange) > slo.ttft_s * 1000
-    slow = slo.tpot_s is not None and (tpot_ms(exchange) or 0.0) > slo.tpot_s * 1000
-    return "both" if late and slow else "ttft" if late else "tpot"
-
-
-def sustained(case: Case, engines: int, policy: str, target: float, seeds: int) -> float:
-    """Return the highest rate, requests/s, at which a policy keeps so many of the SLOs."""
-
-    def keeps(load: float) -> bool:
-        runs = [run(case, engines, policy, load, seed) for seed in range(seeds)]
-        return statistics.mean(one.attainment for one in runs) >= target
-
-    low, high = 0.0, 0.5
-    while high < 8.0 and keeps(high):
-        low, high = high, high * 1.5
-    while high - low > _CLOSE * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if keeps(middle) else (low, middle)
-    return low * case.rate * engines
 
 
 class Table:
@@ -114,40 +48,85 @@ class Table:
         self._engines = engines
         self._key = f"{case.name}/{engines}"
 
-    def by_load(self, policies: list[str], loads: list[float], seeds: int, *, why: bool) -> None:
+    def by_load(
+        self, policies: list[str], loads: list[float], seeds: int, jobs: int, *, why: bool
+    ) -> None:
         """Print and record good requests/s and interactive attainment, a row a policy."""
         case, engines = self._case, self._engines
         rates = [case.rate * engines * load for load in loads]
         print(f"\n{self._key}: good requests/s, interactive attainment; by offered rate")
         print(" " * 20 + "".join(f"{rate:14.1f}" for rate in rates), flush=True)
-        for policy in policies:
-            rows: list[dict[str, Any]] = []
-            for load in loads:
-                runs = [run(case, engines, policy, load, seed) for seed in range(seeds)]
-                rows.append(
-                    {
-                        "load": load,
-                        "offered": case.rate * engines * load,
-                        "good": statistics.mean(one.good for one in runs),
-                        "good_by_seed": [one.good for one in runs],
-                        "attainment": statistics.mean(one.attainment for one in runs),
-                        "interactive": statistics.mean(one.interactive for one in runs),
-                        "lost": runs[0].lost,
-                    }
+        trials = [
+            Trial(case.name, engines, policy, load, seed)
+            for policy in policies
+            for load in loads
+            for seed in range(seeds)
+        ]
+        found: dict[str, list[list[Outcome]]] = {}
+        with closing(run_all(trials, jobs)) as outcomes:
+            for policy in policies:
+                runs = [[next(outcomes) for _ in range(seeds)] for _ in loads]
+                rows = [_row(*row) for row in zip(loads, rates, runs, strict=True)]
+                cells = (f"{row['good']:7.1f} {row['interactive']:5.1%}" for row in rows)
+                line = f"{policy:20}" + "".join(f"{cell:>14}" for cell in cells)
+                self._report.add(f"{self._key}/{policy}", rows, line)
+                for row in rows if why else ():
+                    print(f"    {row['offered']:.1f}: {row['lost']}")
+                found[policy] = runs
+        if POLICY in found and len(found) > 1:
+            self._behind(found, rates)
+
+    def _behind(self, found: dict[str, list[list[Outcome]]], rates: list[float]) -> None:
+        """Print and record where hybrid_slo is the furthest behind the best of the others."""
+        cells = [
+            (run.good / best.good - 1, rate, seed, name)
+            for place, rate in enumerate(rates)
+            for seed, run in enumerate(found[POLICY][place])
+            for best, name in [
+                max(
+                    ((runs[place][seed], name) for name, runs in found.items() if name != POLICY),
+                    key=lambda pair: pair[0].good,
                 )
-            cells = (f"{row['good']:7.1f} {row['interactive']:5.1%}" for row in rows)
-            line = f"{policy:20}" + "".join(f"{cell:>14}" for cell in cells)
-            self._report.add(f"{self._key}/{policy}", rows, line)
-            for row in rows if why else ():
-                print(f"    {row['offered']:.1f}: {row['lost']}")
+            ]
+            if best.good
+        ]
+        share, rate, seed, name = min(cells)
+        self._report.add(
+            f"{self._key}/behind",
+            {"share": share, "offered": rate, "seed": seed, "policy": name, "cells": len(cells)},
+            f"{POLICY} to the best other at its worst of {len(cells)} loads and seeds: "
+            f"{share:+.2%} ({name}, {rate:.1f}/s, seed {seed})",
+        )
 
     def by_target(self, policies: list[str], seeds: int) -> None:
         """Print and record the highest rates that policies sustain."""
         print(f"\n{self._key}: requests/s sustained at {TARGETS[0]:.0%} and {TARGETS[1]:.0%}")
+        whole = self._case.rate * self._engines
         for policy in policies:
-            rates = [sustained(self._case, self._engines, policy, t, seeds) for t in TARGETS]
+            rates = [
+                whole * sustained(self._case, self._engines, policy, t, seeds) for t in TARGETS
+            ]
             line = f"{policy:20}" + "".join(f"{rate:10.1f}" for rate in rates)
             self._report.add(f"{self._key}/{policy}/sustained", rates, line)
+
+    def overloaded(self, policies: list[str]) -> None:
+        """Print and record how near hybrid_slo comes to a plan that knows the future."""
+        found = overload(self._case, self._engines, [p for p in policies if p != POLICY])
+        self._report.add(
+            f"{self._key}/overload", as_figures(found), f"\n{self._key}: {found.describe()}"
+        )
+
+
+def _row(load: float, rate: float, runs: list[Outcome]) -> dict[str, Any]:
+    return {
+        "load": load,
+        "offered": rate,
+        "good": statistics.mean(one.good for one in runs),
+        "good_by_seed": [one.good for one in runs],
+        "attainment": statistics.mean(one.attainment for one in runs),
+        "interactive": statistics.mean(one.interactive for one in runs),
+        "lost": runs[0].lost,
+    }
 
 
 def _register_ablations() -> list[str]:
@@ -180,7 +159,8 @@ def main() -> None:
     parser.add_argument("--loads", default="0.5,0.75,1,1.25,1.5,2,3")
     parser.add_argument("--policies", default="all", help="names, or all, or ablations")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--tables", default="loads,sustained")
+    parser.add_argument("--tables", default="loads,sustained,overload")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at once")
     parser.add_argument("--why", action="store_true", help="say what was lost, by reason")
     parser.add_argument("--write", action="store_true", help="write results/policies.json")
     options = parser.parse_args()
@@ -195,9 +175,11 @@ def main() -> None:
         for engines in map(int, options.engines.split(",")):
             table = Table(report, case, engines)
             if "loads" in options.tables:
-                table.by_load(policies, loads, options.seeds, why=options.why)
+                table.by_load(policies, loads, options.seeds, options.jobs, why=options.why)
             if "sustained" in options.tables:
                 table.by_target(policies, options.seeds)
+            if "overload" in options.tables:
+                table.overloaded(policies)
     if options.write:
         report.write()
 
