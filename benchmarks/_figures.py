@@ -51,6 +51,13 @@ _WORDS = {
         "ray": "Ray Data 2.60, rows",
         "dataflow_where": "{processor}, {cores} cores, {date}, `{command}`; every turn in a fresh "
         "process, medians over rounds (lowest – highest).",
+        "client": "load client | requests/s | CPU a request, µs | CPU a streamed event, µs | "
+        "a 2 s stall: E2E P99, ms | within the SLO there | 10% failures: within the SLO | "
+        "a 300 ms freeze: ITL P99, ms",
+        "truth": "*what is true*",
+        "sage-cp-bench": "**sage-cp-bench**",
+        "client_where": "{processor}, one core for each client, all in one run, {date}, "
+        "`{command}`; medians of {rounds} rounds; each client's own headline figures.",
         "where": "{processor}, {cores} cores, {date}, `{command}`; comparisons are paired, the "
         "ratio is the median of the pairs' (lowest to highest).",
     },
@@ -87,6 +94,12 @@ _WORDS = {
         "ray": "Ray Data 2.60，逐行",
         "dataflow_where": "{processor}，{cores} 核，{date}，`{command}`；每次都在新进程中运行，"
         "取各轮的中位数（最低 – 最高）。",
+        "client": "负载客户端 | 每秒请求数 | 每请求 CPU，µs | 每个流式事件 CPU，µs | 停顿 2 秒："
+        "E2E P99，ms | 其间达标率 | 10% 失败：达标率 | 冻结 300 ms：ITL P99，ms",
+        "truth": "*实际值*",
+        "sage-cp-bench": "**sage-cp-bench**",
+        "client_where": "{processor}，每个客户端一个核，同一次运行，{date}，`{command}`；"
+        "{rounds} 轮的中位数；取各客户端自己的主要数据。",
         "where": "{processor}，{cores} 核，{date}，`{command}`；成对比较，"
         "比值取各对的中位数（最低至最高）。",
     },
@@ -184,6 +197,46 @@ def dataflow(data: dict[str, Any], words: dict[str, str]) -> str:
     return "\n".join([*table, "", where, ""])
 
 
+def client(data: dict[str, Any], words: dict[str, str]) -> str:
+    """Return what load clients cost, and what they show of a server's faults, as Markdown."""
+    peers = data["figures"]["peers"]
+    truth, limit = peers["truth"], peers["wrk"]
+    # The server saw each client's streams stand still; it saw the same of all to a millisecond.
+    froze = peers["clients"]["sage-cp-bench"]["freeze_seen_itl_p99_ms"]
+    table = [f"| {words['client']} |", "|---|---|---|---|---|---|---|---|"]
+    whole = [
+        words["truth"],
+        f"wrk {limit['requests_per_s']:,.0f}",
+        f"wrk {limit['request_us']:.1f}",
+        "—",
+        f"{truth['stall_e2e_p99_ms']:,.0f}",
+        f"{truth['stall_good']:.1%}",
+        f"{truth['freeze_good']:.1%}",
+        _median(froze, 0),
+    ]
+    table.append(f"| {' | '.join(whole)} |")
+    for name, its in peers["clients"].items():
+        cells = [
+            f"{words.get(name, name)} {peers['versions'][name]}",
+            _median(its.get("requests_per_s"), 0),
+            _median(its.get("request_us"), 0),
+            _median(its.get("chunk_us"), 1),
+            _median(its.get("stall_e2e_p99_ms"), 0),
+            _share(its.get("stall_good")),
+            _share(its.get("freeze_good")),
+            _median(its.get("freeze_itl_p99_ms"), 0),
+        ]
+        table.append(f"| {' | '.join(cells)} |")
+    where = words["client_where"].format(
+        **data["machine"], date=peers["date"], command=peers["command"], rounds=peers["rounds"]
+    )
+    return "\n".join([*table, "", where, ""])
+
+
+def _share(its: dict[str, float] | None) -> str:
+    return f"{its['median']:.1%}" if its else "—"
+
+
 def _median(its: dict[str, float] | None, digits: int) -> str:
     return f"{its['median']:,.{digits}f}" if its else "—"
 
@@ -193,6 +246,7 @@ TABLES: dict[str, Callable[[dict[str, Any], dict[str, str]], str]] = {
     "gateway": gateway,
     "slo": slo,
     "dataflow": dataflow,
+    "client": client,
 }
 
 

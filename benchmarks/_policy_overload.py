@@ -48,14 +48,14 @@ class Overload:
 
     def describe(self) -> str:
         """Return it in a line."""
-        best = max(
-            (share, name) for name, share in self.interactive.items() if name != POLICY
-        )
+        ours = self.interactive[POLICY]
+        best, name = max((x, name) for name, x in self.interactive.items() if name != POLICY)
+        reached = self.good / self.reference
         return (
             f"knee {self.knee:.1f}/s ({TARGET:.0%} of the {self.possible:.1%} possible); at "
-            f"{self.offered:.1f}/s {self.good} of {self.issued} in time, {self.good / self.reference:.1%} "
-            f"of the reference's {self.reference}, bound {self.bound:.0f}; interactive "
-            f"{self.interactive[POLICY]:.1%}, {best[1]} {best[0]:.1%}"
+            f"{self.offered:.1f}/s {self.good} of {self.issued} in time, {reached:.1%} of the "
+            f"reference's {self.reference}, bound {self.bound:.0f}; interactive {ours:.1%}, "
+            f"{name} {best:.1%}"
         )
 
 

@@ -1,10 +1,10 @@
 """What each policy makes of loads from half to three times what engines hold, in simulation.
 
 Three tables for each case and number of engines: ``loads``, good requests/s and interactive
-attainment by load, and where a policy is the furthest behind the best of the others at any load and
-seed; ``sustained``, the highest rate at which a policy keeps 90% and 99% of the SLOs (by bisection);
-``overload``, half as much again as hybrid_slo holds, beside the best plan that was found and what
-no router can pass.
+attainment by load, and where hybrid_slo is the furthest behind the best of the others at any load
+and seed; ``sustained``, the highest rate at which a policy keeps 90% and 99% of the SLOs (by
+bisection); ``overload``, half as much again as hybrid_slo holds, beside the best plan that was
+found and what no router can pass.
 """
 
 from __future__ import annotations
