@@ -80,3 +80,48 @@ def test_who_lost_its_slo_long_ago_is_refused_while_others_keep_theirs() -> None
         assert refused == ([2] if others else [])
         assert core.invariants() == []
         assert core.finished(1, 6.1) == [Dispatch(3 if others else 2, "a")]
+
+
+def _embedding_scheduler() -> tuple[Scheduler, float]:
+    """Return a scheduler of an engine that takes 1 ms a token, as it has learned, and the time."""
+    core = Scheduler("hybrid_slo")
+    core.instance_up(InstanceSpec("a", Kind.EMBEDDING, ("m",), 256), 0.0)
+    now = 0.0
+    for number in range(1, 21):
+        tokens = 50 * (1 + number % 4)
+        core.submit(Request(number, Kind.EMBEDDING, "m", now, tokens), now)
+        now += 0.001 * tokens
+        core.finished(number, now)
+    return core, now
+
+
+def test_bulk_embeddings_wait_here_and_texts_pass_them() -> None:
+    """An engine holds a tenth of a second of work and one bulk request; a text goes at once."""
+    core, now = _embedding_scheduler()
+    bulk = SLO(deadline_s=20.0)
+    sent = []
+    for number in (21, 22, 23):
+        request = Request(number, Kind.EMBEDDING, "m", now, 3000, slo=bulk, cls="bulk")
+        sent += core.submit(request, now)
+    assert [item.request_id for item in sent] == [21]
+    text = Request(24, Kind.EMBEDDING, "m", now, 60, slo=SLO(deadline_s=0.5))
+    assert [item.request_id for item in core.submit(text, now)] == [24]
+    core.finished(24, now + 0.06)
+    assert [item.request_id for item in core.finished(21, now + 3.0)] == [22]
+    assert core.counts().queued == 1
+
+
+def test_the_largest_bulk_embedding_is_given_up() -> None:
+    """Of what cannot all be in time the largest goes, though it came first; the others are."""
+    core, now = _embedding_scheduler()
+    sizes = {21: 1000, 22: 3500, 23: 1000, 24: 1000}
+    order = []
+    for number, tokens in sizes.items():
+        slo = SLO(deadline_s=5.0)
+        request = Request(number, Kind.EMBEDDING, "m", now, tokens, slo=slo, cls="bulk")
+        order += [item.request_id for item in core.submit(request, now)]
+    while order[-1] != 24:
+        now += 0.001 * sizes[order[-1]]
+        decisions = core.finished(order[-1], now)
+        order += [item.request_id for item in decisions if isinstance(item, Dispatch)]
+    assert order == [21, 23, 24]

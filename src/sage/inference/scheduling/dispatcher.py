@@ -14,6 +14,7 @@ from sage.inference.scheduling.group import Group
 from sage.inference.scheduling.instance import InstanceState
 from sage.inference.scheduling.policy import SchedulingPolicy
 from sage.inference.scheduling.queue import Head, RequestQueue
+from sage.inference.scheduling.request import is_bulk_embedding
 from sage.inference.scheduling.tenants import TokenCounters
 from sage.inference.scheduling.triage import Triage
 
@@ -229,6 +230,8 @@ class Dispatcher:
         policy, request, prompt = self.policy, entry.request, entry.prompt
         kept = 0.0 if aged or policy.reserved is None else policy.reserved(request)
         chunks = self._chunks
+        # Held back here it can still be given up, or be overtaken.
+        bulk = policy.triages and not aged and is_bulk_embedding(request)
         found = []
         for state in instances:
             spec = state.spec
@@ -241,6 +244,8 @@ class Dispatcher:
                 # What it has cached is looked up only where that decides.
                 if room < prompt and (room <= 0 or room < state.uncached(request, prompt)):
                     continue
+            if bulk and not state.wants_bulk:
+                continue
             found.append(state)
         return found
 

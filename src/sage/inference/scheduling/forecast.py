@@ -157,6 +157,8 @@ class Forecast:
             return _Pace(now)
         state = min(states, key=lambda state: state.latency.ttft(_TYPICAL_PROMPT))
         best = state.latency
-        constant = best.constant + best.prefill_per_token * state.ahead
+        # Texts that someone waits for overtake the bulk that is ahead of them.
+        ahead = 0.0 if key[0] is Kind.EMBEDDING else state.ahead
+        constant = best.constant + best.prefill_per_token * ahead
         per_token = best.prefill_per_token * self._estimator.correction(key[1])
         return _Pace(now, constant, per_token, best.margin, best.step(1.0))

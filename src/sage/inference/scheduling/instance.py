@@ -13,6 +13,8 @@ from sage.inference.scheduling.request import Kind, Request
 from sage.inference.scheduling.stalls import Stalls
 
 _FRESH = 5.0
+_BULK_AHEAD = 0.1
+_LEAST_PER_TOKEN = 1e-9
 _ANY = 1 << 62
 _FULL = 0.95
 _KNOWN_FOR = 60.0
@@ -210,6 +212,19 @@ class InstanceState:
         if not self.prefill or self.spec.kind is Kind.EMBEDDING:
             return _ANY
         return int(chunks * self.spec.chunk_tokens) - self.prefill
+
+    @property
+    def wants_bulk(self) -> bool:
+        """Whether it holds so little work that bulk embeddings are worth sending.
+
+        A tenth of a second of it keeps an engine busy until more comes, and texts that someone
+        waits for have no more than that and one request ahead of them. An engine of unknown speed
+        gets what one call carries.
+        """
+        most = float(self.spec.max_batch_tokens)
+        if self.latency.ready:
+            most = _BULK_AHEAD / max(self.latency.prefill_per_token, _LEAST_PER_TOKEN)
+        return self.prefill < most
 
     def bears(self, entry: Placeable, now: float) -> bool:
         """Whether its streams keep their TPOT when it is given the request, as far as is known."""

@@ -7,6 +7,9 @@ from enum import IntEnum, StrEnum
 
 from sage.inference.scheduling.slo import SLO
 
+_BULK_CLASSES = frozenset({"bulk", "batch"})
+_BULK_EMBEDDING = 2048
+
 
 class Kind(StrEnum):
     """What a request asks for, and what an instance can do."""
@@ -56,3 +59,17 @@ class Request:
     prefix: tuple[int, ...] = ()
     cls: str = ""
     streamed: bool = False
+
+
+def is_bulk(request: Request) -> bool:
+    """Whether nobody waits for it: low priority, class "bulk" or "batch", or a large embedding."""
+    return (
+        request.priority < 0
+        or request.cls in _BULK_CLASSES
+        or (request.kind is Kind.EMBEDDING and request.prompt_tokens > _BULK_EMBEDDING)
+    )
+
+
+def is_bulk_embedding(request: Request) -> bool:
+    """Whether it is an embedding that nobody waits for."""
+    return request.kind is Kind.EMBEDDING and is_bulk(request)

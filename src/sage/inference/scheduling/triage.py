@@ -9,6 +9,7 @@ from sage.inference.scheduling.entry import Entry
 from sage.inference.scheduling.forecast import NEVER, Forecast
 from sage.inference.scheduling.group import Group
 from sage.inference.scheduling.instance import InstanceState
+from sage.inference.scheduling.request import Kind
 
 # Seconds between two looks at a queue: one takes about a microsecond for each that waits, so the
 # longer the queue the fewer looks.
@@ -103,6 +104,9 @@ class Triage:
     def begins(self, entry: Entry, state: InstanceState) -> None:
         """A request was given to an instance."""
         group: Group = entry.group
+        if entry.request.kind is Kind.EMBEDDING:
+            group.begun += self.size(entry)
+            return
         cached = entry.prompt - entry.new
         group.begun += state.stalls.steps.whole(entry.new, cached, entry.output)
 
@@ -112,6 +116,12 @@ class Triage:
             return entry.size
         request, prompt = entry.request, entry.prompt
         group: Group = entry.group
+        if request.kind is Kind.EMBEDDING:
+            for state in group.instances:
+                if state.latency.ready:
+                    entry.size = prompt * state.latency.prefill_per_token
+                    break
+            return entry.size
         for state in group.instances:
             steps = state.stalls.steps
             if steps.ready:

@@ -9,7 +9,6 @@ from sage.inference.scheduling.policies.orderings import (
     PriorityOrder,
     SlackOrder,
     TtlOrder,
-    is_bulk,
 )
 from sage.inference.scheduling.policies.peers import LowestLatency, PowerOfTwo, Random
 from sage.inference.scheduling.policies.placements import (
@@ -19,7 +18,7 @@ from sage.inference.scheduling.policies.placements import (
     LeastWork,
 )
 from sage.inference.scheduling.policy import Placement, SchedulingPolicy, View
-from sage.inference.scheduling.request import Request
+from sage.inference.scheduling.request import Request, is_bulk
 
 _BULK_KEEPS_OFF = 0.25
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from mypy_extensions import mypyc_attr
 
 from sage.inference.scheduling.policy import Rank, View
-from sage.inference.scheduling.request import Kind, Request
+from sage.inference.scheduling.request import Request, is_bulk, is_bulk_embedding
 
-_BULK_CLASSES = frozenset({"bulk", "batch"})
-_BULK_EMBEDDING = 2048
 _NEVER = float("inf")
 _STEP = 0.02
 
@@ -71,8 +69,10 @@ class SlackOrder:
             if chance < now:
                 return (2.0,)
             latest = due
+        # Bulk embeddings wait for room of their own, and nobody is to wait behind them.
+        lane = 0.5 if self._lanes and is_bulk_embedding(request) else 0.0
         # Steps keep what is learned from one moment to the next from reshuffling the queue.
-        return 0.0, latest // _STEP
+        return lane, latest // _STEP
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -96,12 +96,3 @@ class TtlOrder:
         slo = self._view.slo(request)
         ttl = self._ttl if slo is None else slo.deadline_s or slo.ttft_s or self._ttl
         return -request.priority, request.arrived + ttl
-
-
-def is_bulk(request: Request) -> bool:
-    """Whether nobody waits for it: low priority, class "bulk" or "batch", or a large embedding."""
-    return (
-        request.priority < 0
-        or request.cls in _BULK_CLASSES
-        or (request.kind is Kind.EMBEDDING and request.prompt_tokens > _BULK_EMBEDDING)
-    )
