@@ -5,7 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sage.inference.scheduling.instance import InstanceSpec
 from sage.inference.scheduling.prefixes import PrefixIndex
+from sage.inference.scheduling.request import Kind, Request
+from sage.inference.scheduling.scheduler import Scheduler
 
 
 def chain(*parts: int) -> tuple[int, ...]:
@@ -39,3 +42,22 @@ def test_memory_is_bounded_and_beginnings_stay() -> None:
     assert len(index) == 10
     assert index.matched(chain(*range(200, 300))) == 10
     assert index.matched(()) == 0
+
+
+def test_what_the_blocks_leave_out_is_never_cached() -> None:
+    """Of 1,000 tokens in blocks for 800, half of them known, 600 are to be prefilled."""
+    core = Scheduler()
+    core.instance_up(InstanceSpec("a", Kind.LLM, ("m",)), 0.0)
+    state = core.instance("a")
+    state.prefixes.add((1, 2))
+    blocks = (1, 2, 3, 4)
+
+    def request(covered: int) -> Request:
+        return Request(1, Kind.LLM, "m", 0.0, 1000, prefix=blocks, prefix_tokens=covered)
+
+    assert state.uncached(request(800), 1000) == 600
+    assert state.uncached(request(0), 1000) == 500
+    assert state.uncached(request(800), 2000) == 1200, "the tokens' count was corrected"
+    state.prefixes.add(blocks)
+    assert state.uncached(request(800), 1000) == 200
+    assert state.uncached(request(1000), 1000) == 1

@@ -91,6 +91,35 @@ def test_a_long_prompt_waits_for_streams_under_hybrid_slo() -> None:
         assert [item.request_id for item in decisions] == ([10_002] if waits else [])
 
 
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_prompt_that_is_mostly_cached_goes_where_it_is(cached: bool) -> None:
+    """Held back there it would be prefilled whole elsewhere; one that is not cached waits."""
+    core = Scheduler("hybrid_slo")
+    core.instance_up(InstanceSpec("a", Kind.LLM, ("m",)), 0.0)
+    now = _teach(core)
+    prefix = tuple(range(20))
+
+    def long(number: int) -> Request:
+        return Request(
+            *(number, Kind.LLM, "m", now, 30_000, 20),
+            slo=SLO(20.0, 0.2),
+            prefix=prefix,
+            streamed=True,
+            prefix_tokens=20_000,
+        )
+
+    if cached:
+        core.submit(long(10_000), now)
+        core.first_token(10_000, now + 1.0)
+        core.usage(10_000, 30_000, 20, now + 2.0)
+        core.finished(10_000, now + 2.0)
+    now += 3.0
+    short = Request(10_001, Kind.LLM, "m", now, 100, 20, slo=SLO(1.0, 0.05), streamed=True)
+    core.submit(short, now)
+    core.first_token(10_001, now + 0.01)
+    assert bool(core.submit(long(10_002), now + 0.02)) is cached
+
+
 def _teach(core: Scheduler) -> float:
     """Serve streams one after the other, each delayed by the next one's prompt."""
     rng = random.Random(1)

@@ -41,6 +41,7 @@ class Simulation:
         timeout_s: seconds after which a client gives up.
         max_in_flight: at most so many are out at once; the others wait at the client.
         tells_output: whether clients say how long an answer may be.
+        hash_tokens: prompt tokens that one of a request's blocks stands for.
         on_answer: called with each exchange that has ended.
     """
 
@@ -53,12 +54,14 @@ class Simulation:
         timeout_s: float = NEVER,
         max_in_flight: int | None = None,
         tells_output: bool = True,
+        hash_tokens: int = 512,
         on_answer: Callable[[Exchange], None] | None = None,
     ) -> None:
         self._scheduler = scheduler
         self._engines = dict(engines)
         self._lag = lag
         self._tells_output = tells_output
+        self._hash_tokens = hash_tokens
         self._events = Events()
         self._client = Client(
             self._events,
@@ -153,6 +156,7 @@ class Simulation:
                 planned.blocks,
                 Terms(planned.priority).cls,
                 flight.exchange.streamed,
+                min(planned.prompt_tokens, self._hash_tokens * len(planned.blocks)),
             ),
             now,
         )

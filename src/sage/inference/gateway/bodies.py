@@ -102,6 +102,11 @@ def prefix_hashes(body: bytes) -> tuple[int, ...]:
     return tuple(hashes)
 
 
+def prefix_tokens(hashes: tuple[int, ...]) -> int:
+    """Return a rough count of the prompt's tokens that these beginnings cover."""
+    return len(hashes) * _BLOCK // _BYTES_PER_TOKEN
+
+
 async def read_body(receive: Receive, limit: int) -> bytes:
     """Read the whole request body.
 

@@ -14,6 +14,7 @@ from sage.inference.gateway.bodies import (
     decode_fields,
     estimate_prompt_tokens,
     prefix_hashes,
+    prefix_tokens,
     read_body,
     too_large,
     with_priority,
@@ -148,6 +149,7 @@ def submit(desk: Desk, exchange: Exchange, fields: RoutingFields, body: bytes) -
     if slo is None and (claim := desk.keys.claims.get(exchange.tenant)) is not None:
         slo = claim.slo
     exchange.slo = slo
+    prefix = prefix_hashes(body) if kind is Kind.LLM else ()
     desk.submit(
         exchange,
         Request(
@@ -160,9 +162,10 @@ def submit(desk: Desk, exchange: Exchange, fields: RoutingFields, body: bytes) -
             terms.priority,
             exchange.tenant,
             slo,
-            prefix_hashes(body) if kind is Kind.LLM else (),
+            prefix,
             cls,
             fields.stream is True,
+            prefix_tokens(prefix),
         ),
     )
 

@@ -15,7 +15,7 @@ _UNKNOWN_PREFILL = 1.0
 _PATIENCE = 1.5
 _LATELY = 0.05
 # An instance may come to hold so much more during a stream than at its first token.
-_GROWTH = 1.5
+_GROWTH = 1.2
 _TPOT_MARGIN = 0.95
 
 

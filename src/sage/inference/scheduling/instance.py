@@ -17,6 +17,7 @@ _BULK_AHEAD = 0.1
 _LEAST_PER_TOKEN = 1e-9
 _ANY = 1 << 62
 _FULL = 0.95
+_MOSTLY_CACHED = 2
 _KNOWN_FOR = 60.0
 _LIMITS = (
     "max_requests",
@@ -237,6 +238,9 @@ class InstanceState:
         if stalls.steps.step(self.tokens + entry.prompt + entry.output) > tightest:
             return False
         new = self.uncached(entry.request, entry.prompt)
+        # Turned away where most of it is cached, it would have others prefill all of it.
+        if _MOSTLY_CACHED * new < entry.prompt:
+            return True
         return stalls.steps.prefill(new, entry.prompt - new) <= stalls.spare(self.running, now)
 
     def settle(self, now: float) -> None:
@@ -251,7 +255,11 @@ class InstanceState:
         """Return how many of a request's prompt tokens it likely has to prefill, at least 1."""
         prefix = request.prefix
         if prefix and (hit := self.prefixes.matched(prefix)):
-            tokens -= tokens * hit // len(prefix)
+            blocks = len(prefix)
+            if covered := request.prefix_tokens:
+                # What the blocks leave out is in no other prompt.
+                return max(1, tokens - tokens * covered * hit // (request.prompt_tokens * blocks))
+            tokens -= tokens * hit // blocks
         return tokens if tokens > 0 else 1
 
     def speed_known(self, now: float) -> bool:

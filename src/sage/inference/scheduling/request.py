@@ -45,6 +45,7 @@ class Request:
             equal hashes mean equal beginnings.
         cls: name of its class in the configuration and in the figures; empty takes the kind's.
         streamed: whether its answer is wanted token by token.
+        prefix_tokens: how many of ``prompt_tokens`` the blocks of ``prefix`` make up; 0 for all.
     """
 
     id: int
@@ -59,6 +60,7 @@ class Request:
     prefix: tuple[int, ...] = ()
     cls: str = ""
     streamed: bool = False
+    prefix_tokens: int = 0
 
 
 def is_bulk(request: Request) -> bool:
