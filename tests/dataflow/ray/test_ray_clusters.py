@@ -1,0 +1,126 @@
+"""Which cluster a job runs on, what it asks for, and the errors in one line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from ray_jobs import RayPipeline
+
+from sage.dataflow.runtime.ray import RayCluster, RayConfig
+from sage.dataflow.sizes import size_text
+from sage.errors import ClusterError, ConfigError, GraphError, UnknownKeyError
+
+CONNECT = """
+import sys
+from sage.dataflow.runtime.ray import RayCluster, RayConfig
+from sage.errors import SageError
+for address in sys.argv[1:]:
+    try:
+        with RayCluster(RayConfig(address=address)):
+            print("connected")
+    except SageError as error:
+        print(type(error).__name__, error)
+"""
+
+
+def test_nothing_at_the_address(free_port: int, tmp_path: os.PathLike[str]) -> None:
+    """A wrong port, a port of something else, and no cluster at all: a line each, soon."""
+    addresses = [f"127.0.0.1:{free_port}", f"ray://127.0.0.1:{free_port}", "auto"]
+    env = {**os.environ, "RAY_TMPDIR": str(tmp_path)}
+    ran = subprocess.run(
+        [sys.executable, "-c", CONNECT, *addresses],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        env=env,
+        check=True,
+    )
+    wrong, client, auto = ran.stdout.splitlines()
+    assert wrong.startswith(
+        f"ClusterError no Ray cluster answers at {addresses[0]}: Connection ref"
+    )
+    assert client.startswith(f"ClusterError no Ray cluster answers at {addresses[1]}: Connection r")
+    assert auto.startswith("ClusterError this machine belongs to no Ray cluster; start one with")
+
+
+def test_more_than_the_cluster_has(ray_cluster: RayCluster) -> None:
+    """The error has what is asked for and what there is, whoever asks."""
+    env = RayPipeline(ray_cluster)
+    env.from_collection([1]).map(abs, cpus=3, parallelism=20).sink([])
+    with pytest.raises(ClusterError, match="asks for 60 CPUs, 0 GPUs, and the cluster has 8 CPUs"):
+        env.run()
+    env = RayPipeline(ray_cluster)
+    env.from_collection([1]).map(abs, gpus=1).sink([])
+    with pytest.raises(ClusterError, match="asks for 0 CPUs, 1 GPUs, and the cluster has 8 "):
+        env.run()
+    env = RayPipeline(ray_cluster)
+    env.from_collection([1]).map(abs, cpus=6).sink([])
+    with pytest.raises(ClusterError, match="and no node has that: 4 CPUs"):
+        env.run()
+
+
+def test_waiting_for_what_is_missing(
+    ray_cluster: RayCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With wait, the reason is logged once, and the job goes on when there is enough."""
+    looks: list[float] = []
+
+    class Grown(RayCluster):
+        def total(self):  # type: ignore[no-untyped-def]
+            found = super().total()
+            return found if len(looks) < 3 else found.times(10)
+
+    config = RayConfig(address=ray_cluster.config.address, num_cpus=20, wait=True)
+    cluster = Grown(config, sleep=looks.append)
+    cluster.connect()
+    env, out = RayPipeline(cluster), []  # type: ignore[var-annotated]
+    env.from_collection([1, 2]).sink(out)
+    env.run()
+    assert out == [1, 2]
+    assert len(looks) == 3
+    told = [record.message for record in caplog.records if "the job waits" in record.message]
+    assert len(told) == 1
+    assert "asks for 20 CPUs" in told[0]
+    assert "has 8 CPUs" in told[0]
+
+
+def test_another_cluster_beside_the_first(ray_cluster: RayCluster) -> None:
+    """A process is of one cluster; that it is connected to another one is not passed over."""
+    with pytest.raises(ClusterError, match="is connected to the Ray cluster at"):
+        RayCluster(RayConfig(address="local")).connect()
+    RayCluster(RayConfig(address="auto")).connect()
+
+
+def test_settings() -> None:
+    """Every key of the config is checked."""
+    config = RayConfig.from_mapping({"address": "ray://head:10001", "bytes_in_flight": "2MB"})
+    assert config.endpoint == ("head", 10001)
+    assert size_text(config.bytes_in_flight) == "2.0 MB"
+    with pytest.raises(UnknownKeyError, match="did you mean 'num_cpus'"):
+        RayConfig.from_mapping({"num_cpu": 1})
+    for key, value in {
+        "address": "head",
+        "num_gpus": -1,
+        "wait": "yes",
+        "start_timeout": 0,
+        "bytes_in_flight": 0,
+        "runtime_env": [],
+    }.items():
+        with pytest.raises(ConfigError, match=key):
+            RayConfig.from_mapping({key: value})
+
+
+def test_what_is_for_one_machine(ray_cluster: RayCluster) -> None:
+    """Workers, a limit of memory and process workers are refused."""
+    for config, match in (({"workers": "inline"}, "workers"), ({"memory_limit": "1GB"}, "memory=")):
+        env = RayPipeline(ray_cluster, config)
+        env.from_collection([1]).sink([])
+        with pytest.raises(ConfigError, match=match):
+            env.run()
+    env = RayPipeline(ray_cluster)
+    env.from_collection([1]).map(abs, workers="process").sink([])
+    with pytest.raises(GraphError, match="workers='process'"):
+        env.run()
