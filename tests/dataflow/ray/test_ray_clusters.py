@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
@@ -26,24 +25,18 @@ for address in sys.argv[1:]:
 """
 
 
-def test_nothing_at_the_address(free_port: int, tmp_path: os.PathLike[str]) -> None:
-    """A wrong port, a port of something else, and no cluster at all: a line each, soon."""
-    addresses = [f"127.0.0.1:{free_port}", f"ray://127.0.0.1:{free_port}", "auto"]
-    env = {**os.environ, "RAY_TMPDIR": str(tmp_path)}
+def test_nothing_at_the_address(free_port: int) -> None:
+    """A port where nobody answers is told in a line, at once, however Ray is reached."""
+    addresses = [f"127.0.0.1:{free_port}", f"ray://127.0.0.1:{free_port}"]
     ran = subprocess.run(
         [sys.executable, "-c", CONNECT, *addresses],
         capture_output=True,
         text=True,
         timeout=50,
-        env=env,
         check=True,
     )
-    wrong, client, auto = ran.stdout.splitlines()
-    assert wrong.startswith(
-        f"ClusterError no Ray cluster answers at {addresses[0]}: Connection ref"
-    )
-    assert client.startswith(f"ClusterError no Ray cluster answers at {addresses[1]}: Connection r")
-    assert auto.startswith("ClusterError this machine belongs to no Ray cluster; start one with")
+    for line, address in zip(ran.stdout.splitlines(), addresses, strict=True):
+        assert line.startswith(f"ClusterError no Ray cluster answers at {address}: Connection refu")
 
 
 def test_more_than_the_cluster_has(ray_cluster: RayCluster) -> None:

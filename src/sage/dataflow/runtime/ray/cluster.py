@@ -165,8 +165,8 @@ def _refusal(address: str, error: Exception) -> ClusterError:
     text = " ".join(str(error).split())
     if isinstance(error, ConnectionError) and address == AUTO:
         return ClusterError(
-            "this machine belongs to no Ray cluster; start one with `ray start --head`, or set "
-            "ray={'address': 'local'}"
+            f"this machine belongs to no Ray cluster that runs ({text}); start one with "
+            "`ray start --head`, or set ray={'address': 'local'}"
         )
     if "ersion mismatch" in text:
         return ClusterError(f"the cluster at {address} is of another version: {text}")

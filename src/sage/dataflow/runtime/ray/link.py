@@ -21,8 +21,9 @@ from sage.dataflow.runtime.ray.installed import load_ray
 from sage.dataflow.runtime.ray.wire import dump
 from sage.errors import OperatorError
 
-# A batch is large enough that its call costs little beside it, and no larger.
-BATCH_BYTES = 1_000_000
+# What goes through the object store costs the raylet and both sides some 5 ms of CPU however small
+# it is: measured with 1 KB records, 6 µs each in batches of 1 MB and 2 µs in batches of 4 MB.
+BATCH_BYTES = 4_000_000
 # Calls that are not answered yet: enough to bridge the way of an answer. Where several replicas
 # share what comes, it is one: an answer says how much the replica has room for.
 CALLS = 4
@@ -158,7 +159,7 @@ class Courier:
         return sum(size for _, size, _ in self._calls)
 
     def _learn(self, size: int, records: int) -> None:
-        """Let a batch at most double, and hold about a megabyte."""
+        """Let a batch at most double, and hold what is worth a call."""
         if records:
             fitting = BATCH_BYTES * records // size
             self._fitting = max(1, min(fitting, 2 * self._fitting, self._batch_size))
