@@ -41,7 +41,8 @@ def raylets() -> Iterator[Any]:
         "health_check_timeout_ms": 500,
         "health_check_failure_threshold": 3,
     }
-    cluster = Cluster(initialize_head=True, head_node_args={**node, "_system_config": health})
+    head = {**node, "num_gpus": 2, "_system_config": health}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         cluster.add_node(**node)
         yield cluster

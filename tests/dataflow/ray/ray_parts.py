@@ -68,6 +68,16 @@ class SaysWhere(MapFunction):
         return data
 
 
+class SeesGpus(MapFunction):
+    """Adds which GPUs it has, and how many its process sees."""
+
+    def open(self, context: RuntimeContext) -> None:
+        self._devices = context.resources.devices
+
+    def execute(self, data: object) -> object:
+        return data, self._devices, len(os.environ["CUDA_VISIBLE_DEVICES"].split(","))
+
+
 def no_sevens(number: int) -> int:
     if number == 7:
         raise ValueError("seven")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from sage.dataflow.control import Barrier
@@ -14,20 +12,15 @@ from sage.dataflow.replica import OperatorReplica
 from sage.dataflow.runtime.backend import Attempt
 from sage.dataflow.runtime.feed import SLICE
 from sage.dataflow.runtime.ray.cluster import RayCluster
+from sage.dataflow.runtime.ray.crew import Crew
 from sage.dataflow.runtime.ray.far_replica import FarReplica
 from sage.dataflow.runtime.ray.installed import load_ray
 from sage.dataflow.runtime.ray.orders import Report
-from sage.dataflow.runtime.ray.placement import needs_of
-from sage.dataflow.runtime.ray.stage_actor import StageActor, versions
-from sage.dataflow.runtime.ray.wiring import producers_of, routes_of
-from sage.errors import ClusterError, DataflowError
-
-logger = logging.getLogger("sage.dataflow")
+from sage.errors import DataflowError
 
 # Seconds after which an actor reports its counts when it has nothing else to tell.
 PATIENCE = 1.0
-# Calls of an actor that run at once beside those of its producers.
-OWN_CALLS = 100
+AT_FIRST = 0.1
 LAST_WAIT = 1.0
 
 
@@ -52,21 +45,14 @@ class RayRuntime:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._attempt = attempt
-        self._plan = attempt.plan
         self._orders = orders
         self._lists = lists
-        self._cluster = cluster
         self._clock = clock
-        self._stages = {
-            stage.id: [FarReplica(stage, index) for index in range(stage.parallelism)]
-            for stage in attempt.plan.stages
-        }
-        self._replicas = [replica for stage in self._stages.values() for replica in stage]
+        self._crew = Crew(attempt.plan, cluster, clock)
         self._error: BaseException | None = None
         self._lock = threading.Lock()
         self._begun = False
         self._paused = False
-        self._stopping = False
         self._abandoned = False
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ray job", daemon=True)
@@ -74,7 +60,7 @@ class RayRuntime:
     @property
     def operators(self) -> list[OperatorReplica]:
         """Every operator's replicas, with the counts last reported."""
-        return [operator for replica in self._replicas for operator in replica.operators]
+        return [operator for replica in self._crew.replicas for operator in replica.operators]
 
     @property
     def error(self) -> BaseException | None:
@@ -97,15 +83,7 @@ class RayRuntime:
 
     def queued(self) -> Mapping[int, int]:
         """Return how many records wait before an operator or on the way to it, by its id."""
-        queued = {
-            stage: sum(replica.queued for replica in replicas)
-            for stage, replicas in self._stages.items()
-            if self._plan.stages[stage].inputs
-        }
-        for replica in self._replicas:
-            for stage, leaving in replica.leaving.items():
-                queued[stage] += leaving
-        return {self._plan.stages[stage].nodes[0].id: count for stage, count in queued.items()}
+        return self._crew.queued()
 
     def start(self) -> None:
         """Start to place the actors, in a thread that then follows them."""
@@ -128,20 +106,22 @@ class RayRuntime:
 
     def stop(self) -> None:
         """Let the sources end, with a last checkpoint if there are any; what they gave flows on."""
-        if self._attempt.checkpointer is not None:
-            self._attempt.checkpointer.stop()
-            return
         with self._lock:
-            self._stopping = True
-            self._tell_sources("stop")
+            begun = self._begun
+            if begun and self._attempt.checkpointer is None:
+                self._tell_sources("stop")
+        if not begun:
+            # Nothing is given yet: there is nothing to drain, and nothing to save.
+            self.cancel()
+        elif self._attempt.checkpointer is not None:
+            self._attempt.checkpointer.stop()
 
     def cancel(self) -> None:
         """Stop every replica after the batch it works on."""
         with self._lock:
             self._attempt.services.cancelled.set()
-            for replica in self._replicas:
-                if not replica.over:
-                    replica.actor.cancel.remote()
+            for replica in self._crew.running:
+                replica.actor.cancel.remote()
 
     def fail(self, error: BaseException) -> None:
         """End the job with an error, unless one has ended it already."""
@@ -159,99 +139,42 @@ class RayRuntime:
     def abandon(self) -> tuple[str, ...]:
         """Kill the actors; return the names of the replicas that had not ended."""
         self._abandoned = True
-        left = tuple(replica.name for replica in self._replicas if not replica.over)
-        self._kill()
+        left = tuple(replica.name for replica in self._crew.running)
+        self._crew.kill()
         self._done.wait(LAST_WAIT)
         self._end()
         return left
 
     def _tell_sources(self, what: str, *arguments: Any) -> None:
         if self._begun:
-            for replica in self._replicas:
-                if not replica.stage.inputs and not replica.over:
+            for replica in self._crew.running:
+                if not replica.stage.inputs:
                     getattr(replica.actor, what).remote(*arguments)
 
     def _send_barrier(self, barrier: Barrier) -> None:
-        for replica in self._replicas:
-            if replica.sends_barriers and not replica.over:
+        for replica in self._crew.running:
+            if replica.sends_barriers:
                 replica.actor.barrier.remote(barrier)
 
     def _run(self) -> None:
         try:
-            self._place()
-            if not self._attempt.services.cancelled.is_set():
-                self._begin()
+            self._crew.place(self._orders, self._attempt.services.cancelled)
+            self._begin()
             self._follow()
         except BaseException as error:  # noqa: BLE001 - the handle raises it to whoever waits
             self.fail(error)
         finally:
-            self._kill()
+            self._crew.kill()
             self._end()
 
-    def _place(self) -> None:
-        """Create the actors and wait until each has said hello."""
-        ray = load_ray()
-
-        actor_class = ray.remote(StageActor)
-        expected = versions()
-        waiting: dict[Any, FarReplica] = {}
-        for replica in self._replicas:
-            producers = producers_of(self._plan, replica.stage)
-            replica.actor = actor_class.options(
-                **needs_of(replica.stage).options(),
-                max_concurrency=OWN_CALLS + 8 * producers,
-                max_restarts=0,
-                scheduling_strategy="SPREAD",
-            ).remote(replica.name, self._orders[replica.stage.id][replica.index])
-            waiting[replica.actor.hello.remote(expected)] = replica
-        due = self._clock() + self._cluster.config.start_timeout
-        while waiting and not self._attempt.services.cancelled.is_set():
-            for call in self._answered(waiting, SLICE):
-                self._greet(waiting.pop(call), call)
-            if waiting and self._clock() >= due:
-                due += self._cluster.config.start_timeout
-                self._delayed(waiting.values())
-
-    def _greet(self, replica: FarReplica, call: Any) -> None:
-        ray = load_ray()
-
-        try:
-            replica.greet(ray.get(call))
-        except ray.exceptions.RayError as error:
-            raise replica.death(error) from error
-
-    def _delayed(self, waiting: Any) -> None:
-        """Say why actors are not placed yet, and give up unless waiting was asked for."""
-        replicas = list(waiting)
-        names = ", ".join(sorted({repr(replica.stage.name) for replica in replicas}))
-        needs = needs_of(replicas[0].stage)
-        reason = (
-            f"{len(replicas)} actors of stages {names} are not placed after "
-            f"{self._cluster.config.start_timeout:g} s: each of the first asks for {needs}, and "
-            f"the cluster has {self._cluster.free()} free of {self._cluster.total()}"
-        )
-        if not self._cluster.config.wait:
-            raise ClusterError(f"{reason}; free some, or set ray={{'wait': True}}")
-        logger.warning("%s; the job waits", reason)
-
     def _begin(self) -> None:
-        actors = {
-            stage: [replica.actor for replica in replicas]
-            for stage, replicas in self._stages.items()
-        }
-        capacity = self._attempt.config.channel_capacity
         with self._lock:
-            for replica in self._replicas:
-                replica.begin(
-                    routes_of(
-                        self._plan, replica.stage, replica.index, actors=actors, capacity=capacity
-                    )
-                )
+            if self._attempt.services.cancelled.is_set():
+                return
+            self._crew.begin(self._attempt.config.channel_capacity)
             self._begun = True
             if self._paused:
                 self._tell_sources("pause", True)
-            if self._stopping:
-                self._tell_sources("stop")
         if self._attempt.checkpointer is not None:
             self._attempt.checkpointer.on_barrier(self._send_barrier)
             self._attempt.checkpointer.start()
@@ -260,27 +183,13 @@ class RayRuntime:
         """Take the actors' reports until all have ended."""
         if not self._begun:
             return
-        asked = {
-            replica.actor.report.remote(PATIENCE): replica
-            for replica in self._replicas
-            if not replica.over
-        }
+        asked = {replica.actor.report.remote(AT_FIRST): replica for replica in self._crew.running}
         while asked:
-            for call in self._answered(asked, SLICE):
+            for call in self._crew.answered(asked):
                 replica = asked.pop(call)
                 self._hear(replica, call)
                 if not replica.over:
                     asked[replica.actor.report.remote(PATIENCE)] = replica
-
-    def _answered(self, calls: Mapping[Any, FarReplica], timeout: float) -> list[Any]:
-        ray = load_ray()
-
-        calls_ = list(calls)
-        first, _ = ray.wait(calls_, timeout=timeout)
-        if not first:
-            return []
-        answered: list[Any] = ray.wait(calls_, num_returns=len(calls_), timeout=0)[0]
-        return answered
 
     def _hear(self, replica: FarReplica, call: Any) -> None:
         ray = load_ray()
@@ -314,16 +223,6 @@ class RayRuntime:
                 checkpointer.end(replica.part, news.ended)
         if news.failure is not None:
             self.fail(news.failure.error(replica.stage.name))
-
-    def _kill(self) -> None:
-        """End the actors, whose operators are closed unless they were abandoned."""
-        ray = load_ray()
-
-        for replica in self._replicas:
-            if replica.actor is not None:
-                # The connection to the cluster may be gone, and its actors with it.
-                with suppress(ray.exceptions.RayError, ConnectionError, RuntimeError):
-                    ray.kill(replica.actor)
 
     def _end(self) -> None:
         with self._lock:
