@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from sage.dataflow import MapFunction, RuntimeContext, SourceFunction
+from sage.dataflow import MapFunction, RuntimeContext, SinkFunction, SourceFunction
 
 
 class Counting(SourceFunction):
@@ -66,6 +66,23 @@ class SaysWhere(MapFunction):
 
     def execute(self, data: int) -> int:
         return data
+
+
+class Lines(SinkFunction):
+    """Appends each number to a file at once, so that a kill takes back none."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+
+    def open(self, context: RuntimeContext) -> None:
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def execute(self, data: int) -> None:
+        os.write(self._file, b"%d\n" % data)
+
+    def close(self) -> None:
+        os.close(self._file)
 
 
 class SeesGpus(MapFunction):

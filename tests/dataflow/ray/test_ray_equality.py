@@ -14,6 +14,7 @@ from sage.dataflow.runtime.ray import RayCluster
 
 FIRST = [*range(0, 40, 2), 7, 7, 9]
 BY_NAME = {step.name: step for step in STEPS}
+TWO = "two streams"
 # Operators one behind the other, with their parallelism: every kind is in one of these.
 CHAINS = {
     "records": [
@@ -30,11 +31,11 @@ CHAINS = {
     "keys and windows": [
         ("tumbling", 1),
         ("sliding", 1),
-        ("session", 2),
+        ("session", 1),
         ("process", 1),
         ("reduce", 2),
     ],
-    "two streams": [("union", 1), ("comap", 1), ("join", 2), ("windowed join", 1)],
+    TWO: [("union", 1), ("comap", 1), ("join", 2), ("windowed join", 1)],
     "loop": [("feedback", 2), ("split", 1)],
 }
 
@@ -44,10 +45,13 @@ def numbers() -> Records:
 
 
 def build(env: RayPipeline | LocalEnvironment, chain: str) -> list[Records]:
-    """Build the chain; return the lists of the records between its operators."""
-    stream, second = env.from_collection(FIRST), env.from_source(numbers)
-    outputs: list[Records] = [[]]
-    second.sink(outputs[0].append)
+    """Build the chain; return the lists of its records and of those of a second source."""
+    stream = env.from_collection(FIRST)
+    outputs: list[Records] = []
+    if chain == TWO:
+        outputs.append([])
+        second = env.from_source(numbers)
+        second.sink(outputs[0].append)
     for name, parallelism in CHAINS[chain]:
         step = BY_NAME[name]
         if isinstance(step, Pair):

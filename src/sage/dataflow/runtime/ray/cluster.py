@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from sage.dataflow.interrupts import in_main_thread
 from sage.dataflow.runtime.ray.config import AUTO, CLIENT, LOCAL, RayConfig
@@ -32,6 +32,9 @@ class RayCluster:
         config: which one, and what is asked of it.
         sleep: waits for seconds.
     """
+
+    # By what address this process is connected: it can be to one cluster.
+    _address: ClassVar[str | None] = None
 
     def __init__(
         self, config: RayConfig | None = None, *, sleep: Callable[[float], None] = time.sleep
@@ -66,11 +69,12 @@ class RayCluster:
         except Exception as error:
             raise _refusal(address, error) from error
         self._connected = True
+        RayCluster._address = address
 
     def _check_same(self, connected: str) -> None:
         """Raise `ClusterError` if this process is connected to another cluster than was asked."""
         address = self.config.address
-        if address not in (AUTO, connected):
+        if address not in (AUTO, connected, RayCluster._address):
             raise ClusterError(
                 f"this process is connected to the Ray cluster at {connected} and cannot use "
                 f"{address} too; call ray.shutdown() before, or leave out the address"
@@ -80,6 +84,7 @@ class RayCluster:
         """End the connection; a "local" cluster ends with it."""
         if self._connected:
             self._connected = False
+            RayCluster._address = None
             load_ray().shutdown()
 
     def __enter__(self) -> Self:

@@ -59,12 +59,14 @@ class Hello:
 
     Attributes:
         versions: its own.
-        address: of its node.
+        node: Ray's id of its node.
+        address: of that.
         pid: of its process.
         failure: why it is not ready after all.
     """
 
     versions: Versions
+    node: str
     address: str
     pid: int
     failure: Failure | None = None

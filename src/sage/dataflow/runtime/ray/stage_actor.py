@@ -63,7 +63,13 @@ class StageActor:
             failure = failure_of(error, dump)
         except Exception as error:  # noqa: BLE001 - whatever a user's constructor or module raises
             failure = Failure("", OPENING, sendable_error(error, dump), [])
-        return Hello(versions(), ray.util.get_node_ip_address(), os.getpid(), failure)
+        return Hello(
+            versions=versions(),
+            node=ray.get_runtime_context().get_node_id(),
+            address=ray.util.get_node_ip_address(),
+            pid=os.getpid(),
+            failure=failure,
+        )
 
     async def begin(self, routes: Sequence[Route]) -> None:
         """Begin to run, all actors being there."""
