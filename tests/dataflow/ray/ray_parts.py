@@ -110,6 +110,19 @@ def slowly(number: int) -> int:
     return number
 
 
+def slower(record: bytes) -> bytes:
+    time.sleep(0.05)
+    return record
+
+
+def large() -> Iterator[bytes]:
+    """Half a megabyte a record, another each time."""
+    number = 0
+    while True:
+        yield b"%d" % number + bytes(500_000)
+        number += 1
+
+
 def forever() -> Iterator[int]:
     number = 0
     while True:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from dataclasses import replace
 
 from ray_jobs import RayPipeline
-from ray_parts import Counting, forever, slowly
+from ray_parts import Counting, forever, large, slower, slowly
 
 from sage.dataflow.job import JobHandle
 from sage.dataflow.result import JobStatus
@@ -16,12 +16,6 @@ from sage.dataflow.runtime.ray import RayCluster
 def await_records(job: JobHandle, count: int) -> None:
     while job.metrics[-1].records_out < count:
         assert not job.poll(0.05)
-
-
-def living_actors() -> list[Any]:
-    from ray.util.state import list_actors
-
-    return [actor for actor in list_actors() if actor.state != "DEAD"]
 
 
 def test_a_slow_operator_holds_the_source_back(ray_cluster: RayCluster) -> None:
@@ -39,6 +33,30 @@ def test_a_slow_operator_holds_the_source_back(ray_cluster: RayCluster) -> None:
     given, taken = result.operator("numbers").records_out, result.operator("slow").records_in
     assert 0 < result.abandoned < 1000
     assert result.abandoned >= given - taken
+
+
+def test_bytes_under_way_are_bounded(ray_cluster: RayCluster) -> None:
+    """The object store holds no more than bytes_in_flight of a stream that nobody keeps up with."""
+    bound = 4_000_000
+    cluster = RayCluster(replace(ray_cluster.config, bytes_in_flight=bound))
+    env = RayPipeline(cluster, {"channel_capacity": 20, "batch_size": 10})
+    env.from_source(large, name="large").map(slower, name="slow").sink(print_nothing)
+    job = env.start()
+    await_records(job, 10)
+    seen = []
+    for _ in range(15):
+        seen.append(in_object_store())
+        assert not job.poll(0.2)
+    result = job.cancel(20)
+    assert result.operator("large").blocked > 0
+    assert 0 < max(seen) <= bound + 100_000
+
+
+def in_object_store() -> float:
+    import ray
+
+    name = "object_store_memory"
+    return float(ray.cluster_resources()[name] - ray.available_resources().get(name, 0.0))
 
 
 def print_nothing(_: int) -> None:

@@ -161,7 +161,7 @@ class Courier:
     def _learn(self, size: int, records: int) -> None:
         """Let a batch at most double, and hold what is worth a call."""
         if records:
-            fitting = BATCH_BYTES * records // size
+            fitting = min(BATCH_BYTES, self._window // 2) * records // size
             self._fitting = max(1, min(fitting, 2 * self._fitting, self._batch_size))
 
     def _settle(self) -> None:
