@@ -4,7 +4,7 @@
 - ``start``: from the start of a job to its first record in the sink, on a warm cluster (2 s).
 - ``async``: an operator that takes 50 ms a call, 500 calls in flight over two actors (9,000/s).
 - ``embedding``: texts through two actors with the packaged embedding model, and the same in
-  Ray Data, which take turns (1.0 times its texts/s). Needs ``pip install pandas`` and pyarrow.
+  Ray Data, which take turns (1.0 times its texts/s). Needs pandas and pyarrow.
 
     python benchmarks/remote.py [--only records] [--rounds 3]
 """
@@ -131,7 +131,7 @@ def embedding(report: Report, cluster: RayCluster, rounds: int) -> None:
     import ray.data
 
     ray.data.DataContext.get_current().enable_progress_bars = False
-    given = texts(4000)
+    given = texts(2000)
     ours: list[float] = []
     theirs: list[float] = []
     for _ in range(rounds):

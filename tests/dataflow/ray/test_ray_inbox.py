@@ -60,15 +60,28 @@ def test_the_answer_comes_when_there_is_room() -> None:
 
 def test_a_paced_inbox_holds_a_few_batches() -> None:
     """Of a stage whose replicas share what comes, each asks for no more than it soon takes."""
+    now = 0.0
 
     async def run() -> None:
-        inbox = Inbox(1000, producers=1, paced=True)
+        nonlocal now
+        inbox = Inbox(1000, producers=1, paced=True, clock=lambda: now)
         door = Door(inbox)
         assert await enter(door, 0, [1]) == AHEAD - 1
         inbox.take(50)
         assert await enter(door, 1, [2, 3]) == 50 * AHEAD - 2
         inbox.take(5000)
         assert await enter(door, 2, [4]) == 999
+        inbox.take(1)
+        now += 3.0  # a slow record: the next one may wait here, no other
+        await enter(door, 3, [5])
+        inbox.take(1)
+        assert await enter(door, 4, []) == 1
+        full = enter(door, 5, [6])
+        await asyncio.sleep(0)
+        assert not full.done()
+        inbox.close()
+        with pytest.raises(ChannelClosed):
+            await full
 
     asyncio.run(run())
 

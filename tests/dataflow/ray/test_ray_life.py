@@ -52,6 +52,12 @@ def test_bytes_under_way_are_bounded(ray_cluster: RayCluster) -> None:
     assert 0 < max(seen) <= bound + 100_000
 
 
+def living_actors() -> list[str]:
+    from ray._private.state import actors
+
+    return [name for name, actor in actors().items() if actor["State"] != "DEAD"]
+
+
 def in_object_store() -> float:
     import ray
 
@@ -74,6 +80,10 @@ def test_a_stopped_job_drains(ray_cluster: RayCluster) -> None:
     assert result.status is JobStatus.STOPPED
     assert result.abandoned == 0
     assert sorted(out) == list(range(result.records_in))
+    deadline = time.monotonic() + 20
+    while living_actors():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_a_paused_job_holds_still(ray_cluster: RayCluster) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,9 +12,11 @@ from sage.dataflow.channel import Channel, ChannelClosed
 from sage.dataflow.control import ControlItem
 from sage.dataflow.runtime.ray.wire import load
 
-# A replica that shares its stage's records with others holds so many batches ahead: enough to
-# bridge the way of the next one, and not so many that it works on while the others have nothing.
+# A replica that shares its stage's records with others holds so many batches ahead, and no more
+# than it does in so many seconds: enough to bridge the way of the next one, and not so many that
+# it works on while the others have nothing.
 AHEAD = 4
+AHEAD_SECONDS = 0.02
 
 Sent = list[Any] | ControlItem | None
 
@@ -25,12 +28,21 @@ class Inbox(Channel):
         capacity: from how many waiting records on producers stop.
         producers: how many there are.
         paced: hold only a few batches, of the size that the consumer takes.
+        clock: seconds.
     """
 
-    def __init__(self, capacity: int, producers: int, *, paced: bool) -> None:
-        super().__init__(AHEAD if paced else capacity, producers)
+    def __init__(
+        self,
+        capacity: int,
+        producers: int,
+        *,
+        paced: bool,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        super().__init__(AHEAD if paced else capacity, producers, clock=clock)
         self._most = capacity
         self._paced = paced
+        self._taken_at: float | None = None
         self._waiting: list[Callable[[], None]] = []
 
     def add(self, records: list[Any], producer: Hashable) -> None:
@@ -65,8 +77,10 @@ class Inbox(Channel):
         self, limit: int, timeout: float | None = None, consumer: int = 0
     ) -> list[Any] | ControlItem:
         """Return up to ``limit`` records, as any channel does."""
-        self._pace(AHEAD * limit)
-        return super().take(limit, timeout, consumer)
+        self._pace(limit * self._ahead())
+        taken = super().take(limit, timeout, consumer)
+        self._taken_at = self._clock() if taken else None
+        return taken
 
     def take_now(
         self, limit: int, ready: Callable[[], None], consumer: int = 0
@@ -75,6 +89,13 @@ class Inbox(Channel):
         # Of an async operator: what it has room for at first is what it has in flight at most.
         self._pace(max(limit, self._capacity))
         return super().take_now(limit, ready, consumer)
+
+    def _ahead(self) -> int:
+        """Return how many batches to hold, by the time that the last one took."""
+        if self._taken_at is None:
+            return AHEAD
+        took = max(self._clock() - self._taken_at, 1e-9)
+        return max(1, min(int(AHEAD_SECONDS / took), AHEAD))
 
     def _pace(self, capacity: int) -> None:
         if self._paced:
