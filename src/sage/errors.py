@@ -29,6 +29,7 @@ line and exits with ``exit_code``.
         ├── CheckpointError         a checkpoint cannot be written, read or resumed from
         │   ├── DamagedCheckpointError  its file is not as it was written
         │   └── GraphChangedError   it is of another graph; names each difference
+        ├── ClusterError            a Ray cluster cannot be reached, or has too little
         └── JobCancelledError       the job was cancelled before its input ended
 
 A `DataflowError` that ended a job has the job's `JobResult` as ``error.result``.
@@ -258,6 +259,10 @@ class GraphChangedError(CheckpointError):
 
     def __reduce__(self) -> tuple[type[GraphChangedError], tuple[int, list[str]]]:
         return type(self), (self.number, self.differences)
+
+
+class ClusterError(DataflowError):
+    """A Ray cluster cannot be reached, is of another version, or has too little for a job."""
 
 
 class JobCancelledError(DataflowError):

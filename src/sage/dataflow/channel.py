@@ -241,7 +241,7 @@ class Channel:
         with self._lock:
             self._closed = True
             self._wake(len(self._sleepers))
-            self._not_full.notify_all()
+            self._made_room()
             for listener in self._close_listeners:
                 listener()
 
@@ -253,20 +253,27 @@ class Channel:
             return ChannelStatistics(queued, self._capacity, self._producers)
 
     def _put(self, records: list[Any], producer: Hashable) -> float:
-        if self._refusal is not None and records:
-            raise self._refusal
         # Records are in the queue before the producer waits: those of an open batch, drained
         # above, would otherwise be overtaken by the next ones put in it.
+        self._add(records, producer)
+        waited = self._await_room(producer) if self._is_full(producer) else 0.0
+        if self._closed:
+            raise ChannelClosed
+        return waited
+
+    def _add(self, records: list[Any], producer: Hashable) -> None:
+        if self._refusal is not None and records:
+            raise self._refusal
         held = self._held.get(producer) if self._held else None
         if held is None:
             self._append(records)
         else:
             held.sent.append(records)
             held.records += len(records)
-        waited = self._await_room(producer) if self._is_full(producer) else 0.0
-        if self._closed:
-            raise ChannelClosed
-        return waited
+
+    def _made_room(self) -> None:
+        """Let producers look again whether there is room; the lock is held."""
+        self._not_full.notify_all()
 
     def _await_room(self, producer: Hashable) -> float:
         start = self._clock()
@@ -313,7 +320,7 @@ class Channel:
                     self._arrive(sent, producer)
                 else:
                     self._append(sent)
-        self._not_full.notify_all()
+        self._made_room()
 
     def _append_items(self, items: list[ControlItem]) -> None:
         if items:
@@ -381,7 +388,7 @@ class Channel:
             else self._pop(first, min(limit, share))
         )
         if self._queued <= self._capacity // 2:
-            self._not_full.notify_all()
+            self._made_room()
         return taken
 
     def _distribute(self, item: ControlItem, consumer: int) -> ControlItem:

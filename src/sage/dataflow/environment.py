@@ -9,11 +9,11 @@ from typing import Any, Literal, overload
 from sage.dataflow.dead_letters import DeadLetters
 from sage.dataflow.guard import JobServices
 from sage.dataflow.job import JobHandle
-from sage.dataflow.launch import Launch, Resume
+from sage.dataflow.launch import Resume
 from sage.dataflow.pipeline import Pipeline
 from sage.dataflow.result import JobResult
 from sage.dataflow.services import Services
-from sage.dataflow.watching import make_monitor, watch_gpus
+from sage.dataflow.submission import make_job
 from sage.dataflow.workers import Workers
 from sage.errors import ConfigError
 
@@ -129,25 +129,13 @@ class LocalEnvironment(Pipeline):
         )
 
     def _prepare(self, profile: bool, resume: Resume) -> JobHandle:
-        launch = Launch(self.name, self._graph, self.config, self._services(), profile)
-        letters = launch.services.dead_letters
-        letters.open()
-        try:
-            runtime = launch.prepare(resume)
-        except BaseException:
-            letters.close()
-            raise
-        nodes = self._graph.nodes
-        gpus = watch_gpus(nodes, profile=profile)
-        self.last_job = JobHandle(
+        self.last_job = make_job(
             self.name,
-            nodes,
-            runtime,
-            letters,
-            history=launch.history,
-            grace=self.config.grace,
-            monitor=make_monitor(self.name, self.config, nodes=nodes, runtime=runtime, gpus=gpus),
-            gpus=gpus,
+            self._graph,
+            self.config,
+            self._services(),
+            profile=profile,
+            resume=resume,
         )
         return self.last_job
 

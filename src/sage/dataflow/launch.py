@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import Literal
 
-from sage.dataflow.build import build_replicas
 from sage.dataflow.checkpoint.checkpointer import Checkpointer
 from sage.dataflow.checkpoint.gathering import Part
 from sage.dataflow.checkpoint.resumption import Resumption
@@ -20,14 +19,12 @@ from sage.dataflow.graph import Graph, Kind
 from sage.dataflow.guard import JobServices
 from sage.dataflow.history import JobHistory
 from sage.dataflow.plan import Plan, make_plan
-from sage.dataflow.resources import Allocation, this_machine
 from sage.dataflow.restart import NoRestart
-from sage.dataflow.runtime.inline import InlineRuntime
+from sage.dataflow.runtime.backend import Attempt, Backend
+from sage.dataflow.runtime.local import LocalBackend
 from sage.dataflow.runtime.restarting import RestartingRuntime
 from sage.dataflow.runtime.runtime import Runtime
-from sage.dataflow.runtime.threads import ThreadRuntime
 from sage.dataflow.source import check_replayable
-from sage.dataflow.workers import Workers
 from sage.errors import ConfigError
 
 logger = logging.getLogger("sage.dataflow")
@@ -46,8 +43,8 @@ class Launch:
         services: of the job.
         profile: measure every batch operator by operator.
         history: what becomes of it.
+        backend: where its stages live; by default, this machine.
         plan: the graph's stages.
-        allocation: which GPUs its replicas get.
     """
 
     name: str
@@ -56,14 +53,14 @@ class Launch:
     services: JobServices
     profile: bool
     history: JobHistory = field(default_factory=JobHistory)
+    backend: Backend = field(default_factory=LocalBackend)
     plan: Plan = field(init=False)
-    allocation: Allocation = field(init=False)
     _store: CheckpointStore | None = None
     _resumed: JobSnapshot | None = None
 
     def __post_init__(self) -> None:
         self.plan = make_plan(self.graph)
-        self.allocation = Allocation(self.plan, this_machine())
+        self.backend.check(self.plan, self.config, self.services)
         again = not isinstance(self.config.restart, NoRestart)
         if again or self.config.checkpoint is not None:
             for node in self.graph.nodes:
@@ -135,17 +132,16 @@ class Launch:
             latest = self._store.load()
             snapshot = latest or snapshot
         services = replace(self.services, cancelled=Event())
-        replicas = build_replicas(self.plan, services, self.allocation, profile=self.profile)
-        inline = self.config.workers is Workers.INLINE
-        make: Callable[..., Runtime] = InlineRuntime if inline else ThreadRuntime
-        return make(
-            self.plan,
-            replicas,
-            self.config,
-            services,
-            checkpointer=self._checkpointer(services),
-            resumption=None if snapshot is None else Resumption(snapshot),
-            on_end=on_end,
+        return self.backend.runtime(
+            Attempt(
+                plan=self.plan,
+                config=self.config,
+                services=services,
+                profile=self.profile,
+                checkpointer=self._checkpointer(services),
+                resumption=None if snapshot is None else Resumption(snapshot),
+                on_end=on_end,
+            )
         )
 
     def _checkpointer(self, services: JobServices) -> Checkpointer | None:

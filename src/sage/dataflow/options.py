@@ -11,6 +11,7 @@ from typing import Any, Self
 from sage.dataflow.checks import check_amount, check_count, check_seconds
 from sage.dataflow.choices import read_choice
 from sage.dataflow.retry import RetryPolicy
+from sage.dataflow.sizes import read_size, size_text
 from sage.dataflow.workers import Workers, read_workers
 from sage.errors import ConfigError, UnknownKeyError
 
@@ -42,6 +43,8 @@ class OperatorOptions:
         cpus: CPU cores that each replica keeps busy; more in all than there are is logged.
         gpus: GPUs of each replica, a whole number or a share below 1; ``context.resources`` says
             which. Process workers see no others.
+        memory: bytes, or a text such as "4GB", that each replica may need. Ray places it where
+            that much is unclaimed; on one machine nothing is made of it.
     """
 
     name: str | None = None
@@ -54,6 +57,7 @@ class OperatorOptions:
     timeout: float | None = None
     cpus: float | None = None
     gpus: float | None = None
+    memory: int | None = None
 
     def __post_init__(self) -> None:
         check_count("parallelism", self.parallelism)
@@ -75,7 +79,9 @@ class OperatorOptions:
     def needs(self) -> str:
         """Return what the operator asks of the machine, as text; empty for nothing."""
         asked = (("cpus", self.cpus, ""), ("gpus", self.gpus, ""), ("timeout", self.timeout, " s"))
-        return ", ".join(f"{name} {value:g}{unit}" for name, value, unit in asked if value)
+        needs = [f"{name} {value:g}{unit}" for name, value, unit in asked if value]
+        needs += [f"memory {size_text(self.memory)}"] if self.memory else []
+        return ", ".join(needs)
 
     @classmethod
     def merged(cls, where: str, *layers: Mapping[str, Any]) -> Self:
@@ -105,6 +111,7 @@ def _retry(value: object) -> RetryPolicy:
 _READERS: dict[str, Callable[[object], object]] = {
     "on_error": _on_error,
     "retry": _retry,
+    "memory": lambda value: read_size("memory", value),
     "workers": read_workers,
 }
 

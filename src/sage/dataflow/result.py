@@ -268,7 +268,7 @@ def _total(counts: Iterable[int | None]) -> int | None:
 
 def _share(replicas: list[OperatorReplica]) -> float | None:
     """Return how much of its input a source has given; None where its size is not known."""
-    extents = [_extent(replica) for replica in replicas]
+    extents = [extent_of(replica) for replica in replicas]
     known = [extent for extent in extents if extent is not None]
     whole = sum(total for _, total in known)
     if len(known) < len(extents) or not whole:
@@ -276,7 +276,7 @@ def _share(replicas: list[OperatorReplica]) -> float | None:
     return min(sum(done for done, _ in known) / whole, 1.0)
 
 
-def _extent(replica: OperatorReplica) -> tuple[float, float] | None:
+def extent_of(replica: OperatorReplica) -> tuple[float, float] | None:
     """Return how much a source's replica has given and will give, in a unit of its own."""
     if isinstance(replica.target, Finite):
         return replica.target.progress()

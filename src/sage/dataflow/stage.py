@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -35,6 +35,7 @@ class StageReplica:
         stage: what the plan says.
         operators: this replica's operators, first to last.
         profile: measure every batch operator by operator.
+        dump: pickles the operators' states.
 
     Attributes:
         is_async: whether its first operator is a coroutine function.
@@ -42,12 +43,18 @@ class StageReplica:
     """
 
     def __init__(
-        self, stage: Stage, operators: Sequence[OperatorReplica], *, profile: bool = False
+        self,
+        stage: Stage,
+        operators: Sequence[OperatorReplica],
+        *,
+        profile: bool = False,
+        dump: Callable[[Any], bytes] = pickle.dumps,
     ) -> None:
         self.stage = stage
         self.operators = operators
         self.is_async = operators[0].node.is_async
         self._profile = profile
+        self._dump = dump
         self._timed = [op for op in operators if isinstance(op.target, Timed)]
         has_source = operators[0].kind is Kind.SOURCE
         self.source = SourceReader(operators[0]) if has_source else None
@@ -214,7 +221,7 @@ class StageReplica:
             first = position == 0
             offset = self.source.offset() if first and self.source else None
             state = operator.state(offset=offset, in_flight=in_flight if first else NONE_IN_FLIGHT)
-            states[operator.name] = _pickled(operator, state)
+            states[operator.name] = self._pickled(operator, state)
         return emitted, states
 
     def with_in_flight(self, states: States, records: Sequence[Any]) -> States:
@@ -222,11 +229,11 @@ class StageReplica:
         head = self.operators[0]
         state: OperatorState = pickle.loads(states[head.name])  # noqa: S301 - made by `checkpoint`
         state = replace(state, in_flight=(*state.in_flight, *records))
-        return {**states, head.name: _pickled(head, state)}
+        return {**states, head.name: self._pickled(head, state)}
 
     def ended(self) -> States:
         """Return what a checkpoint keeps of operators whose input has ended."""
-        return {operator.name: _pickled(operator, operator.counts()) for operator in self.operators}
+        return {op.name: self._pickled(op, op.counts()) for op in self.operators}
 
     def restore(self, saved: SavedStates) -> list[Any]:
         """Take over what a checkpoint kept; after ``open``.
@@ -293,9 +300,8 @@ class StageReplica:
             )
         return self._loops[position]
 
-
-def _pickled(operator: OperatorReplica, state: OperatorState) -> bytes:
-    try:
-        return pickle.dumps(state, pickle.HIGHEST_PROTOCOL)
-    except Exception as error:
-        raise OperatorError(operator.name, CHECKPOINT, error) from error
+    def _pickled(self, operator: OperatorReplica, state: OperatorState) -> bytes:
+        try:
+            return self._dump(state)
+        except Exception as error:
+            raise OperatorError(operator.name, CHECKPOINT, error) from error

@@ -82,11 +82,16 @@ class Checkpointer:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._failure: CheckpointError | None = None
+        self._announce: Callable[[Barrier], None] | None = None
 
     def start(self) -> None:
         """Begin to take checkpoints, in a thread of its own."""
         self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
         self._thread.start()
+
+    def on_barrier(self, announce: Callable[[Barrier], None]) -> None:
+        """Call ``announce`` with each new barrier, where sources cannot look at `barrier`."""
+        self._announce = announce
 
     def stop(self) -> None:
         """Have a last checkpoint taken, with which the job ends."""
@@ -186,8 +191,10 @@ class Checkpointer:
         self._begun_at = self._wall_clock()
         self._due = self._clock() + self._interval
         self._gathering.begin(self._number)
-        self.barrier = Barrier(self._number, last)
-        return self.barrier
+        self.barrier = barrier = Barrier(self._number, last)
+        if self._announce is not None:
+            self._announce(barrier)
+        return barrier
 
     def _write(self, barrier: Barrier) -> None:
         snapshot = JobSnapshot(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sage.dataflow.checkpoint.snapshot import JobSnapshot, ReplicaSnapshot
 from sage.dataflow.plan import Stage
@@ -17,7 +18,13 @@ class Resumption:
 
     def __init__(self, snapshot: JobSnapshot) -> None:
         self.number = snapshot.number
+        self._snapshot = snapshot
         self._operators = snapshot.operators
+
+    def of(self, stage: Stage) -> Resumption:
+        """Return what one stage goes on from, to be sent where it runs."""
+        operators = {node.name: self._operators[node.name] for node in stage.nodes}
+        return Resumption(replace(self._snapshot, operators=operators))
 
     def finished(self, stage: Stage, index: int) -> bool:
         """Say whether a replica's input had ended, so that it has nothing more to do."""

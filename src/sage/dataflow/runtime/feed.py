@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sage.dataflow.channel import Channel, EndOfStream
-from sage.dataflow.checkpoint.checkpointer import Checkpointer
 from sage.dataflow.checkpoint.gathering import Part
 from sage.dataflow.checkpoint.operator_state import NONE_IN_FLIGHT, InFlightRecords
 from sage.dataflow.checkpoint.resumption import Resumption
+from sage.dataflow.checkpoint.saving import Saving
 from sage.dataflow.config import EnvironmentConfig
 from sage.dataflow.control import Barrier, ControlItem, Probe
 from sage.dataflow.feedback import LoopWatch
@@ -36,7 +36,7 @@ class Flow:
         config: sizes of batches and channels.
         services: of the job.
         clock: seconds.
-        checkpointer: takes the job's checkpoints; None where there are none.
+        checkpointer: takes the replicas' states; None where there are no checkpoints.
         resumption: what the job goes on from; None where it begins anew.
         stopping: whether sources are to end.
         paused: whether sources are to wait.
@@ -45,7 +45,7 @@ class Flow:
     config: EnvironmentConfig
     services: JobServices
     clock: Callable[[], float]
-    checkpointer: Checkpointer | None = None
+    checkpointer: Saving | None = None
     resumption: Resumption | None = None
     stopping: bool = False
     paused: bool = False

@@ -14,13 +14,12 @@ from sage.dataflow.checkpoint.operator_state import NONE_IN_FLIGHT, InFlightReco
 from sage.dataflow.control import ControlItem
 from sage.dataflow.guard import JobServices
 from sage.dataflow.interrupts import signals_blocked
-from sage.dataflow.loop import RecordFailedError
 from sage.dataflow.plan import Stage
 from sage.dataflow.replica import OperatorReplica
 from sage.dataflow.resources import Share
-from sage.dataflow.runtime.worker import PROTOCOL, Failure, Reply
+from sage.dataflow.runtime.worker import PROTOCOL, Reply
 from sage.dataflow.stage import SavedStates, StageReplica, States
-from sage.errors import CheckpointError, GraphError, OperatorError
+from sage.errors import GraphError, OperatorError
 
 EXIT_PATIENCE = 10.0
 # Not `-m`, by which the module would be __main__ and its classes other ones than ours.
@@ -210,7 +209,7 @@ class ProcessStageReplica(StageReplica):
         self._received.bytes_out = (self._received.bytes_out or 0) + len(answer)
         self._learn(reply)
         if reply.failure is not None:
-            raise self._raised(reply.failure)
+            raise reply.failure.error(self.operators[-1].name)
         return reply.records
 
     def _learn(self, reply: Reply) -> None:
@@ -223,15 +222,6 @@ class ProcessStageReplica(StageReplica):
             operator.context.metrics.replace(metrics)
         for letter in reply.letters:
             self._services.dead_letters.add(letter)
-
-    def _raised(self, failure: Failure) -> OperatorError | CheckpointError:
-        if isinstance(failure.cause, CheckpointError):
-            return failure.cause
-        name = failure.operator or self.operators[-1].name
-        error = RecordFailedError(name, failure.record, failure.cause)
-        error.done = failure.done
-        error.__cause__ = failure.cause
-        return error
 
     def _death(self) -> OperatorError:
         assert self._process is not None

@@ -51,6 +51,7 @@ class ThreadRuntime(Replicas):
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._flow = Flow(config, services, clock, checkpointer, resumption)
+        self._checkpointer = checkpointer
         super().__init__(replicas)
         self._on_end = on_end
         self._abandoned = False
@@ -95,8 +96,8 @@ class ThreadRuntime(Replicas):
         """
         try:
             with interrupts_deferred():
-                if self._flow.checkpointer is not None:
-                    self._flow.checkpointer.start()
+                if self._checkpointer is not None:
+                    self._checkpointer.start()
                 for thread in self._threads:
                     thread.start()
         except RuntimeError:
@@ -128,8 +129,8 @@ class ThreadRuntime(Replicas):
 
     def stop(self) -> None:
         """Let the sources end, with a last checkpoint if there are any; what they gave flows on."""
-        if self._flow.checkpointer is not None:
-            self._flow.checkpointer.stop()
+        if self._checkpointer is not None:
+            self._checkpointer.stop()
         else:
             self._flow.stopping = True
 
@@ -233,10 +234,9 @@ class ThreadRuntime(Replicas):
             self._flow.services.registered.close()
         except DataflowError as error:
             self._error = self._error or error
-        checkpointer = self._flow.checkpointer
-        if checkpointer is not None:
+        if self._checkpointer is not None:
             finished = self._error is None and not self._flow.services.cancelled.is_set()
-            failure = checkpointer.close(finished=finished)
+            failure = self._checkpointer.close(finished=finished)
             self._error = self._error or failure
         if self._on_end is not None:
             self._on_end()

@@ -18,33 +18,21 @@ from sage.config.settings import set_visible_devices
 from sage.dataflow.dead_letters import DeadLetter, DeadLetters
 from sage.dataflow.guard import JobServices
 from sage.dataflow.interrupts import ENDING_SIGNALS
-from sage.dataflow.loop import RecordFailedError
 from sage.dataflow.meter import Meter
 from sage.dataflow.needs import Resources
 from sage.dataflow.plan import Stage
-from sage.dataflow.replica import CHECKPOINT, CLOSING, OperatorReplica
+from sage.dataflow.replica import OperatorReplica
+from sage.dataflow.runtime.failure import Failure, failure_of, sendable_error
 from sage.dataflow.services import Services
 from sage.dataflow.stage import StageReplica, States
-from sage.errors import CheckpointError, DataflowError, OperatorError
+from sage.errors import DataflowError
 
 PROTOCOL = pickle.HIGHEST_PROTOCOL
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An operator's error, in a form that any error can be sent in.
-
-    Attributes:
-        operator: the operator's name.
-        record: the record it was working on, or its repr when it cannot be sent.
-        cause: what it raised, or a RuntimeError of the same text when that cannot be sent.
-        done: what the stage had made of the records before it.
-    """
-
-    operator: str
-    record: Any
-    cause: BaseException
-    done: list[Any]
+def pickled(value: Any) -> bytes:
+    """Return what goes over the pipe."""
+    return pickle.dumps(value, PROTOCOL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +101,8 @@ class Worker:
                 records, states = self._replica.checkpoint()
             else:
                 records = self._run(command, arguments)
-        except OperatorError as error:
-            done = error.done if isinstance(error, RecordFailedError) else []
-            cause = error.__cause__ or error
-            failure = Failure(error.operator, _sendable(error.record), _sendable_error(cause), done)
-        except CheckpointError as error:
-            failure = Failure("", CHECKPOINT, error, [])
         except DataflowError as error:
-            failure = Failure("", CLOSING, _sendable_error(error), [])
+            failure = failure_of(error, pickled)
         letters, self._letters[:] = list(self._letters), []
         return Reply(
             records=records,
@@ -183,23 +165,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def _dumped(reply: Reply) -> bytes:
     try:
-        return pickle.dumps(reply, PROTOCOL)
+        return pickled(reply)
     except Exception as error:  # noqa: BLE001 - whatever pickling a user's record raises
-        failure = Failure("", "<emitted records>", _sendable_error(error), [])
-        return pickle.dumps(Reply([], reply.meters, reply.metrics, None, [], failure), PROTOCOL)
-
-
-def _sendable(record: Any) -> Any:
-    try:
-        pickle.dumps(record, PROTOCOL)
-    except Exception:  # noqa: BLE001 - as above
-        return repr(record)
-    return record
-
-
-def _sendable_error(error: BaseException) -> BaseException:
-    try:
-        copy = pickle.loads(pickle.dumps(error, PROTOCOL))  # noqa: S301 - made on this line
-    except Exception:  # noqa: BLE001 - as above; an error with arguments of its own often cannot
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error if type(copy) is type(error) else RuntimeError(str(error))
+        failure = Failure("", "<emitted records>", sendable_error(error, pickled), [])
+        return pickled(Reply([], reply.meters, reply.metrics, None, [], failure))
