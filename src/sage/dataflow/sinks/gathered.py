@@ -20,7 +20,7 @@ class ListSink(SinkFunction):
 
     def __init__(self, records: list[Any]) -> None:
         super().__init__()
-        self._records = records
+        self.records = records
         self._alone = True
 
     def open(self, context: RuntimeContext) -> None:
@@ -29,16 +29,16 @@ class ListSink(SinkFunction):
 
     def execute(self, data: Any) -> None:
         """Append a record."""
-        self._records.append(data)
+        self.records.append(data)
 
     def snapshot(self) -> int | None:
         """Return how many records there are; None when several replicas append."""
-        return len(self._records) if self._alone else None
+        return len(self.records) if self._alone else None
 
     def restore(self, state: int | None) -> None:
         """Take back the records that came after a snapshot."""
         if state is not None and self._alone:
-            del self._records[state:]
+            del self.records[state:]
 
     @staticmethod
     def redistribute(states: Sequence[int | None], parallelism: int) -> list[int | None]:

@@ -1,0 +1,23 @@
+"""Pickling what a script's own classes are part of, in the driver."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+from sage.dataflow.jobs.packing import load_cloudpickle
+
+
+def dump(value: Any) -> bytes:
+    """Pickle a value: by reference where that does, and otherwise with the code of its classes.
+
+    Those of a script are in no module of the driver's.
+
+    Raises:
+        Exception: whatever pickling a user's value raises.
+    """
+    try:
+        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    except Exception:  # noqa: BLE001 - whatever it raises, the other way may do
+        pickled: bytes = load_cloudpickle().dumps(value)
+        return pickled
