@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sage.dataflow.dead_letters import DeadLetter
-from sage.dataflow.jobs.packing import load_cloudpickle
+from sage.dataflow.jobs.pickling import load_cloudpickle
 from sage.errors import DataflowError, shorten
 
 

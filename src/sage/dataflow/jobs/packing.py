@@ -7,25 +7,11 @@ from typing import Any
 
 from sage.dataflow.jobs.culprit import find_culprit
 from sage.dataflow.jobs.own_modules import own_modules_by_value
+from sage.dataflow.jobs.pickling import load_cloudpickle
 from sage.dataflow.jobs.spec import PipelineSpec
-from sage.errors import ConfigError, GraphError
+from sage.errors import GraphError
 
 _ADVICE = "make it in open(), or say in __getstate__() what to leave out"
-
-
-def load_cloudpickle() -> Any:
-    """Return the cloudpickle package.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
-    try:
-        import cloudpickle
-    except ImportError:
-        raise ConfigError(
-            "cloudpickle is not installed; run: pip install 'sage-stack[ray]'"
-        ) from None
-    return cloudpickle
 
 
 def pack(spec: PipelineSpec) -> bytes:

@@ -1,11 +1,26 @@
-"""Pickling what a script's own classes are part of, in the driver."""
+"""Pickling by cloudpickle, which takes the code of a script along."""
 
 from __future__ import annotations
 
 import pickle
 from typing import Any
 
-from sage.dataflow.jobs.packing import load_cloudpickle
+from sage.errors import ConfigError
+
+
+def load_cloudpickle() -> Any:
+    """Return the cloudpickle package.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        import cloudpickle
+    except ImportError:
+        raise ConfigError(
+            "cloudpickle is not installed; run: pip install 'sage-stack[ray]'"
+        ) from None
+    return cloudpickle
 
 
 def dump(value: Any) -> bytes:

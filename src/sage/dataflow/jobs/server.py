@@ -19,7 +19,7 @@ from sage.config.listeners import listen
 from sage.config.lock import exclusive_now
 from sage.config.ports import LOOPBACK, SagePorts
 from sage.dataflow.jobs.manager import JobManager
-from sage.dataflow.jobs.packing import load_cloudpickle
+from sage.dataflow.jobs.pickling import load_cloudpickle
 from sage.dataflow.jobs.token import make_token
 from sage.errors import AlreadyRunningError, ConfigError, JobManagerError
 
