@@ -107,3 +107,63 @@ class ManagerProcess:
     def client(self, **options: Any) -> ManagerClient:
         """Return a client of it."""
         return ManagerClient(port=self.port, **{"token": self.token, **options})
+
+
+# A client as users write one. Its job's driver is killed after a checkpoint; all its classes are
+# of the main module or of one beside it.
+SCRIPT = """
+import dataclasses, os, pathlib, signal, sys, time
+from helpers import Price
+from sage import RemoteEnvironment
+
+@dataclasses.dataclass
+class Total:
+    sum: int = 0
+
+class Summed:
+    def open(self, context):
+        self.total = Total()
+    def execute(self, record):
+        while record.cents == 100 and not pathlib.Path(GO).exists():
+            time.sleep(0.01)
+        if record.cents < 100:
+            time.sleep(0.005)
+        self.total.sum += record.cents
+        return dataclasses.replace(self.total)
+    def snapshot(self):
+        return self.total
+    def restore(self, state):
+        assert type(state) is Total
+        self.total = state
+
+GO = str(pathlib.Path("go").absolute())
+config = {"batch_size": 1, "checkpoint": {"dir": "checkpoints", "interval": 0.02}}
+if len(sys.argv) > 2:
+    config["ray"] = {"address": sys.argv[2]}
+env = RemoteEnvironment("script", port=int(sys.argv[1]), config=config)
+out = []
+env.from_collection(range(200)).map(Price).map(Summed()).sink(out)
+job = env.submit()
+while not (job.view.progress and job.view.progress.checkpoints):
+    time.sleep(0.02)
+os.kill(job.view.pid, signal.SIGKILL)
+pathlib.Path("go").touch()
+result = job.wait()
+assert all(type(total) is Total for total in out), out
+print(result.status, result.restarts, result.resumed_from > 0, len(out), out[-1].sum)
+"""
+
+
+def run_script(manager: ManagerProcess, *arguments: str) -> str:
+    """Run the script in the current folder and return what it prints."""
+    Path("job.py").write_text(SCRIPT)
+    Path("helpers.py").write_text("class Price:\n    def __init__(self, c): self.cents = c\n")
+    done = subprocess.run(
+        [sys.executable, str(Path("job.py").absolute()), str(manager.port), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "SAGE_JOB_MANAGER_TOKEN": manager.token},
+    )
+    assert not done.stderr, done.stderr
+    return done.stdout

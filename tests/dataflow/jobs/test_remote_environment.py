@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.job_manager import ManagerProcess
+from tests.job_manager import ManagerProcess, run_script
 from tests.support import wait_until
 
 from sage.dataflow import JobStatus, LocalEnvironment, MapFunction, RemoteEnvironment
@@ -179,63 +179,12 @@ def test_progress_is_shown_while_waiting(
     assert "numbers 5, out 5" in capsys.readouterr().err
 
 
-SCRIPT = """
-import dataclasses, os, pathlib, signal, sys, time
-from helpers import Price
-from sage import RemoteEnvironment
-
-@dataclasses.dataclass
-class Total:
-    sum: int = 0
-
-class Summed:
-    def open(self, context):
-        self.total = Total()
-    def execute(self, record):
-        while record.cents == 3 and not pathlib.Path("go").exists():
-            time.sleep(0.01)
-        self.total.sum += record.cents
-        return dataclasses.replace(self.total)
-    def snapshot(self):
-        return self.total
-    def restore(self, state):
-        assert type(state) is Total
-        self.total = state
-
-config = {"batch_size": 1, "checkpoint": {"dir": "checkpoints", "interval": 0.02}}
-if len(sys.argv) > 2:
-    config["ray"] = {"address": sys.argv[2]}
-env = RemoteEnvironment("script", port=int(sys.argv[1]), config=config)
-out = []
-env.from_collection([1, 2, 3, 4]).map(Price).map(Summed()).sink(out)
-job = env.submit()
-while not (job.view.progress and job.view.progress.checkpoints):
-    time.sleep(0.02)
-os.kill(job.view.pid, signal.SIGKILL)
-pathlib.Path("go").touch()
-result = job.wait()
-assert all(type(total) is Total for total in out), out
-print(result.status, result.restarts, result.resumed_from > 0, [total.sum for total in out])
-"""
-
-
-def test_the_code_of_a_script_and_of_its_folder_travels(
-    manager: ManagerProcess, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_code_of_a_script_and_of_its_folder_travels(manager: ManagerProcess) -> None:
     """Classes of the main module and of one beside it, and their instances in checkpoints.
 
     The driver is killed after a checkpoint; the next one knows the same classes.
     """
-    Path("job.py").write_text(SCRIPT)
-    Path("helpers.py").write_text("class Price:\n    def __init__(self, c): self.cents = c\n")
-    monkeypatch.setenv("SAGE_JOB_MANAGER_TOKEN", manager.token)
-    done = subprocess.run(
-        [sys.executable, str(Path("job.py").absolute()), str(manager.port)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.stdout, done.stderr) == ("finished 1 True [1, 3, 6, 10]\n", "")
+    assert run_script(manager) == "finished 1 True 200 19900\n"
 
 
 def test_sigterm_has_the_job_drain(

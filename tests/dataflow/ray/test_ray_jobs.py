@@ -12,11 +12,11 @@ from typing import Any
 
 import cloudpickle
 import pytest
-from tests.job_manager import ManagerProcess
+from tests.job_manager import ManagerProcess, run_script
 from tests.support import wait_until
 
 from sage.dataflow import JobStatus, LocalEnvironment, RemoteEnvironment
-from sage.errors import ClusterError
+from sage.errors import ClusterError, OperatorError
 
 RECORDS = 20_000
 
@@ -103,6 +103,13 @@ def test_a_killed_driver_is_followed_by_one_that_goes_on(
     assert [json.loads(line) for line in written.read_text().splitlines()] == list(range(RECORDS))
 
 
+def test_the_code_of_a_script_travels_to_the_actors(
+    job_manager: ManagerProcess, raylets: Any
+) -> None:
+    """Those of the next driver know the same classes, of which there are some in checkpoints."""
+    assert run_script(job_manager, raylets.address) == "finished 1 True 200 19900\n"
+
+
 def test_a_cluster_that_has_too_little(job_manager: ManagerProcess, raylets: Any) -> None:
     """The driver finds that out; the client gets the error with both numbers."""
     config = {"address": raylets.address, "num_cpus": 999}
@@ -118,3 +125,23 @@ def test_no_cluster_at_the_address(job_manager: ManagerProcess, free_port: int) 
     env.from_collection([1]).sink(lambda record: None)
     with pytest.raises(ClusterError, match=f"no Ray cluster answers at 127.0.0.1:{free_port}"):
         env.submit(autostop=True)
+
+
+class NotSevenError(Exception):
+    """Raised on one record."""
+
+
+def not_seven(record: int) -> int:
+    if record == 7:
+        raise NotSevenError("seven came")
+    return record
+
+
+def test_an_operators_error_comes_back(job_manager: ManagerProcess, raylets: Any) -> None:
+    """From the actor by the driver to the client: its record, and the client's own exception."""
+    env = on_cluster(job_manager, raylets)
+    env.from_collection(range(20)).map(not_seven, name="picky", parallelism=2).sink(print)
+    with pytest.raises(OperatorError, match="operator 'picky' failed on record 7") as raised:
+        env.submit(autostop=True)
+    assert isinstance(raised.value.__cause__, NotSevenError)
+    assert raised.value.result.status is JobStatus.FAILED
