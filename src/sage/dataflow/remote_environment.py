@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from sage.config.ports import LOOPBACK, SagePorts
 from sage.dataflow.config import EnvironmentConfig
 from sage.dataflow.interrupts import terminations_handled
-from sage.dataflow.launch import Resume
+from sage.dataflow.launch import Resume, check_sources
 from sage.dataflow.pipeline import Pipeline
 from sage.dataflow.plan import make_plan
 from sage.dataflow.workers import Workers
@@ -148,6 +148,7 @@ class RemoteEnvironment(Pipeline):
 
     def _check(self, resume: Resume) -> None:
         make_plan(self._graph)
+        check_sources(self._graph, self.config)
         if resume is not None and self.config.checkpoint is None:
             raise ConfigError(
                 f"submit(resume={resume!r}) needs a folder of checkpoints; give the environment "

@@ -45,13 +45,8 @@ class Caretaker:
         logger.info("%d jobs are under way", len(self._registry.live))
         while True:
             self._drivers.reap()
-            for id_ in tuple(self._registry.live):
-                try:
-                    await self.look_after(id_)
-                except Exception:
-                    # The others must be looked after; this one may do better in a moment.
-                    logger.exception("job %s cannot be looked after", id_)
-                    await asyncio.sleep(_PAUSE)
+            # All at once: a driver that does not answer holds up its own job alone.
+            await asyncio.gather(*map(self._try_to_look_after, tuple(self._registry.live)))
             await asyncio.sleep(TICK)
 
     def close(self) -> None:
@@ -79,6 +74,14 @@ class Caretaker:
             self._lose(record)
         elif self._untold(record) or record.life.state is not JobState.RUNNING:
             await self._talk(record)
+
+    async def _try_to_look_after(self, id_: str) -> None:
+        try:
+            await self.look_after(id_)
+        except Exception:
+            # The others must be looked after; this one may do better in a moment.
+            logger.exception("job %s cannot be looked after", id_)
+            await asyncio.sleep(_PAUSE)
 
     def start(self, record: JobRecord) -> None:
         """Start a job's next driver."""

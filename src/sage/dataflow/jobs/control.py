@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socketserver
 import tempfile
@@ -69,7 +70,10 @@ class _Handler(socketserver.StreamRequestHandler):
             self.rfile.readline(64).decode("ascii", "replace").strip()
         )
         if command is not None:
-            self.wfile.write(msgspec.json.encode(command()) + b"\n")
+            answer = msgspec.json.encode(command()) + b"\n"
+            # Whoever asked may not have waited for it.
+            with contextlib.suppress(OSError):
+                self.wfile.write(answer)
 
 
 async def ask_driver(socket: str, word: str) -> Progress | None:
