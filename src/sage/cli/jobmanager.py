@@ -107,9 +107,15 @@ def describe(state: StackState | None) -> Iterator[str]:
     from sage.dataflow.jobs.token import token_file
 
     if state is not None:
+        if not state.gateway_url.startswith("https:") and not _is_loopback(state.arguments):
+            yield "WARNING: without TLS the token can be read on its way; give --tls-cert"
         yield f"the job manager listens on {state.gateway_url} (pid {state.pid})"
         yield f"its token is in {token_file()}; keep it to yourself"
         yield "`sage job list` shows its jobs, `sage jobmanager stop` ends it"
+
+
+def _is_loopback(words: list[str]) -> bool:
+    return words[words.index("--host") + 1] in (LOOPBACK, "localhost", "::1")
 
 
 @jobmanager.command(help="Stop the job manager; its jobs go on.")

@@ -20,6 +20,7 @@ from sage.dataflow.workers import Workers
 from sage.errors import ConfigError, JobManagerError, UnknownKeyError, shorten
 
 if TYPE_CHECKING:
+    from sage.dataflow.jobs.client import ManagerClient
     from sage.dataflow.jobs.handle import RemoteJob
     from sage.dataflow.jobs.spec import PipelineSpec
     from sage.dataflow.jobs.wire import Submission
@@ -136,15 +137,36 @@ class RemoteEnvironment(Pipeline):
             JobCancelledError: with ``autostop``, the job was cancelled; likewise.
             KeyboardInterrupt: with ``autostop``, Ctrl-C; the job was cancelled.
         """
+        self._check(resume)
+        client = self._client()
+        view = client.submit(self._submission(profile, resume))
+        self.last_job = self._handle(client, view.id)
+        return _run(self.last_job, progress) if autostop else self.last_job
+
+    def job(self, id_: str) -> RemoteJob:
+        """Return the handle of a job that was submitted before, by whatever program.
+
+        Args:
+            id_: the job's. A list given to ``sink`` here has the job's records when the handle has
+                seen its end, if the job has a sink of that name.
+
+        Raises:
+            UnknownJobError: there is none of that id.
+            JobManagerError: no manager answers.
+        """
+        client = self._client()
+        return self._handle(client, client.job(id_).id)
+
+    def _client(self) -> ManagerClient:
         from sage.dataflow.jobs.client import ManagerClient
+
+        return ManagerClient(self._host, self._port, token=self._token, tls=self._tls)
+
+    def _handle(self, client: ManagerClient, id_: str) -> RemoteJob:
         from sage.dataflow.jobs.gathering import lists_of
         from sage.dataflow.jobs.handle import RemoteJob
 
-        self._check(resume)
-        client = ManagerClient(self._host, self._port, token=self._token, tls=self._tls)
-        view = client.submit(self._submission(profile, resume))
-        self.last_job = RemoteJob(client, view.id, lists_of(self._graph))
-        return _run(self.last_job, progress) if autostop else self.last_job
+        return RemoteJob(client, id_, lists_of(self._graph))
 
     def _check(self, resume: Resume) -> None:
         make_plan(self._graph)

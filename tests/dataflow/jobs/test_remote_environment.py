@@ -22,8 +22,10 @@ from sage.errors import (
     JobManagerError,
     OperatorError,
     TokenError,
+    UnknownJobError,
     UnknownKeyError,
 )
+from sage.kernel.api import remote_environment as kernel_api
 
 
 class Doubled(MapFunction):
@@ -213,6 +215,35 @@ def test_sigterm_has_the_job_drain(
         assert script.stdout is not None
         assert script.stdout.read() == b"stopped\n"
         assert script.wait(timeout=20) == 0
+
+
+def test_a_job_is_found_again_by_its_id(manager: ManagerProcess) -> None:
+    """By another program, whose list gets the records."""
+    env = manager.environment("found")
+    build(env, [])
+    id_ = env.submit().id
+    out: list[int] = []
+    other = manager.environment("found")
+    build(other, out)
+    job = other.job(id_)
+    assert job.wait().records_out == len(out) == 34
+    with pytest.raises(UnknownJobError, match=f"did you mean {id_!r}"):
+        other.job(id_ + "0")
+
+
+def test_the_tutorials_environment() -> None:
+    """As it is written there, at the path where it is written."""
+    env = kernel_api.RemoteEnvironment(
+        name="distributed_app",
+        host="127.0.0.1",
+        port=19001,
+        config={"ray": {"address": "ray://localhost:10001", "num_cpus": 32, "num_gpus": 4}},
+    )
+    assert env.name == "distributed_app"
+    with pytest.raises(UnknownKeyError, match="did you mean 'num_cpus'"):
+        RemoteEnvironment(config={"ray": {"num_cpu": 32}})
+    with pytest.raises(ConfigError, match=r'config\["ray"\] is .auto.; give a dict'):
+        RemoteEnvironment(config={"ray": "auto"})
 
 
 def test_no_manager_at_the_address(free_port: int) -> None:

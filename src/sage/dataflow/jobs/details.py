@@ -9,7 +9,7 @@ from typing import Any
 
 from sage.dataflow.dead_letters import DeadLetter
 from sage.dataflow.jobs.pickling import load_cloudpickle
-from sage.errors import DataflowError, shorten
+from sage.errors import DataflowError, OperatorError, shorten
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,9 @@ def unpack_details(packed: bytes | None) -> Details:
 
 
 def _sendable_error(error: BaseException, dumps: Callable[[Any], bytes]) -> BaseException:
+    if isinstance(error, OperatorError) and error.__cause__ is not None:
+        cause = _sendable_error(error.__cause__, dumps)
+        return OperatorError(error.operator, _sendable(error.record, dumps), cause)
     try:
         copy = pickle.loads(dumps(error))  # noqa: S301 - made on this line
     except Exception:  # noqa: BLE001 - an error with arguments of its own often cannot
