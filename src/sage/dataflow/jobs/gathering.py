@@ -12,8 +12,7 @@ from typing import Any, BinaryIO, SupportsIndex
 from sage.dataflow.blueprint import Blueprint
 from sage.dataflow.graph import Graph
 from sage.dataflow.jobs.pickling import dump
-from sage.dataflow.runtime.ray.far_list import list_of
-from sage.dataflow.sinks.gathered import ListSink
+from sage.dataflow.sinks.gathered import ListSink, list_of
 from sage.errors import DataflowError
 
 MOST_RECORDS = 100_000

@@ -1,12 +1,14 @@
-"""A sink that gathers the records in a list of the user's."""
+"""A sink that gathers the records in a list of the user's, and which operators do so."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import BuiltinMethodType
 from typing import Any
 
 from sage.dataflow.context import RuntimeContext
 from sage.dataflow.functions.edges import SinkFunction
+from sage.dataflow.graph import Kind, Node
 
 
 class ListSink(SinkFunction):
@@ -45,3 +47,15 @@ class ListSink(SinkFunction):
         """Return nothing to take back by: which replica appended which record is not known."""
         del states
         return [None] * parallelism
+
+
+def list_of(node: Node) -> list[Any] | None:
+    """Return the list that an operator appends to; None of any other operator."""
+    given = node.blueprint.given
+    if given is ListSink:
+        found: list[Any] = node.blueprint.args[0]
+        return found
+    if node.kind is Kind.SINK and isinstance(given, BuiltinMethodType):
+        owner = given.__self__
+        return owner if isinstance(owner, list) and given.__name__ == "append" else None
+    return None
