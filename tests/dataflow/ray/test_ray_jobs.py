@@ -16,6 +16,7 @@ from tests.job_manager import ManagerProcess, run_script
 from tests.support import wait_until
 
 from sage.dataflow import JobStatus, LocalEnvironment, RemoteEnvironment
+from sage.dataflow.jobs.life import JobState
 from sage.errors import ClusterError, OperatorError
 
 RECORDS = 20_000
@@ -145,3 +146,16 @@ def test_an_operators_error_comes_back(job_manager: ManagerProcess, raylets: Any
         env.submit(autostop=True)
     assert isinstance(raised.value.__cause__, NotSevenError)
     assert raised.value.result.status is JobStatus.FAILED
+
+
+def test_a_job_that_waits_for_a_larger_cluster_is_cancelled(
+    job_manager: ManagerProcess, raylets: Any
+) -> None:
+    """The log says what it waits for."""
+    config = {"address": raylets.address, "num_cpus": 999, "wait": True}
+    env = job_manager.environment("waiting", ray=config)
+    env.from_collection([1]).sink(lambda record: None)
+    job = env.submit()
+    wait_until(lambda: any("the job waits" in line for line in job.logs()))
+    assert job.status is JobState.STARTING
+    assert job.cancel().status is JobStatus.CANCELLED

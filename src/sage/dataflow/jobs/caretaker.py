@@ -23,6 +23,8 @@ TICK = 0.1
 _PAUSE = 1.0
 # A driver that has not said who it is after so many seconds never will.
 _BIRTH = 20.0
+# Seconds for a driver to end after a cancel, more than it gives to operators itself.
+PATIENCE = 15.0
 
 
 class Caretaker:
@@ -31,14 +33,23 @@ class Caretaker:
     Args:
         registry: the jobs.
         clock: seconds since the epoch.
+        elapsed: seconds of a clock that never goes back.
     """
 
-    def __init__(self, registry: JobRegistry, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        registry: JobRegistry,
+        clock: Callable[[], float] = time.time,
+        elapsed: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._registry = registry
         self._clock = clock
+        self._elapsed = elapsed
         self._drivers = Drivers()
         # By job: the last order that a driver has heard, and that driver's number.
         self._told: dict[str, tuple[int, Order]] = {}
+        # By job and driver: since when it is to be cancelled.
+        self._cancelled: dict[tuple[str, int], float] = {}
 
     async def run(self) -> None:
         """Look after the jobs until cancelled; the drivers go on then."""
@@ -72,6 +83,9 @@ class Caretaker:
             logger.info("job %s %s", id_, life.state)
         elif not alive:
             self._lose(record)
+        elif self._is_deaf(record):
+            logger.warning("job %s: its driver does not end when it is told to; it is killed", id_)
+            self._drivers.kill(record.pid or 0)
         elif self._untold(record) or record.life.state is not JobState.RUNNING:
             await self._talk(record)
 
@@ -123,6 +137,14 @@ class Caretaker:
         now = self._registry.live.get(record.id)
         if progress.status == JobState.RUNNING and now is not None and now.life == record.life:
             self._registry.live_on(now, now.life.runs())
+
+    def _is_deaf(self, record: JobRecord) -> bool:
+        """Say whether a driver has had long enough to end after it was told to cancel the job."""
+        if record.life.order is not Order.CANCEL or record.pid is None:
+            return False
+        key = (record.id, record.life.attempt)
+        since = self._cancelled.setdefault(key, self._elapsed())
+        return self._elapsed() - since > PATIENCE
 
     def _untold(self, record: JobRecord) -> Order | None:
         """Return what the driver is to be told, unless it has heard it."""

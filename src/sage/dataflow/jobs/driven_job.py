@@ -14,7 +14,7 @@ from sage.dataflow.jobs.life import Order
 from sage.dataflow.jobs.spec import PipelineSpec
 from sage.dataflow.jobs.wire import Progress, Resume
 from sage.dataflow.result import JobResult, error_text
-from sage.errors import DataflowError
+from sage.errors import DataflowError, JobCancelledError
 
 STARTING = "starting"
 _LONG = 60.0
@@ -32,6 +32,7 @@ class DrivenJob:
         self._lock = threading.Lock()
         self._job: JobHandle | None = None
         self._wanted: Order | None = None
+        self._asked = threading.Event()
 
     def run(
         self, spec: PipelineSpec, resume: Resume, folder: JobFolder
@@ -42,12 +43,15 @@ class DrivenJob:
             spec: the pipeline.
             resume: the checkpoint it goes on from.
             folder: where records are kept that it gathers, if it takes checkpoints.
+
+        Raises:
+            JobCancelledError: it was told to end before the pipeline ran.
         """
         gathered = gathered_lists(spec.graph)
         if spec.config.checkpoint is not None:
             for number, records in enumerate(gathered.values()):
                 records.keep(folder.gathered(number), anew=resume is None)
-        with spec.backend() as backend:
+        with spec.backend(self._sleep) as backend:
             job = spec.job(backend, profile=self._order.profile, resume=resume)
             with job.terminable():
                 job.start()
@@ -57,6 +61,11 @@ class DrivenJob:
         result = job.result
         assert result is not None
         return self._result_progress(job, result), _details(result, gathered)
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait before the pipeline runs, unless the job is not to run any more."""
+        if self._asked.wait(seconds):
+            raise JobCancelledError(f"job {self._order.name!r} was cancelled before it began")
 
     def _follow(self, job: JobHandle) -> None:
         with self._lock:
@@ -105,6 +114,7 @@ class DrivenJob:
             job = self._job
             if job is None and self._wanted is not Order.CANCEL:
                 self._wanted = order
+                self._asked.set()
         if job is not None:
             _tell(job, order)
         return self.progress()

@@ -21,7 +21,7 @@ from sage.dataflow.jobs.folder import DriverOrder, DriverState, JobFolder
 from sage.dataflow.jobs.spec import PipelineSpec
 from sage.dataflow.jobs.wire import Progress
 from sage.dataflow.result import error_text
-from sage.errors import DataflowError
+from sage.errors import DataflowError, JobCancelledError
 
 # Seconds for the user's threads and exit handlers once the result is written.
 _PATIENCE = 5.0
@@ -60,6 +60,9 @@ def _run(job: DrivenJob, folder: JobFolder, order: DriverOrder) -> tuple[Progres
     try:
         spec = _load(folder)
         progress, details = job.run(spec, where_from(spec, order, folder), folder)
+    except JobCancelledError as cancelled:
+        logger.info("%s", cancelled)
+        return Progress("cancelled", order.attempt), Details()
     except Exception as error:  # noqa: BLE001 - it is the job's result, whatever it is
         logger.error("job %r did not start: %s", order.name, error_text(error))  # noqa: TRY400 - one line is enough
         progress = Progress("failed", order.attempt, error=error_text(error))

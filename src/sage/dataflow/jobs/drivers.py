@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -57,6 +59,11 @@ class Drivers:
     def alive(self, pid: int | None, pid_created: float | None) -> bool:
         """Say whether a driver is still there."""
         return pid is not None and pid_created is not None and is_process(pid, pid_created)
+
+    def kill(self, pid: int) -> None:
+        """End a driver, and what it has started in its session, at once."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
 
     def farewell(self, pid: int | None) -> str:
         """Say how a driver ended that left no result."""

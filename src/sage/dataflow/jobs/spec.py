@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -44,8 +44,12 @@ class PipelineSpec:
     dead_letter_sink: Any = None
 
     @contextmanager
-    def backend(self) -> Iterator[Backend]:
+    def backend(self, sleep: Callable[[float], None]) -> Iterator[Backend]:
         """Give where the stages live, for the time of the job.
+
+        Args:
+            sleep: waits for seconds, while the job waits for a cluster that has enough; what it
+                raises ends that.
 
         Raises:
             ConfigError: Ray is not installed.
@@ -56,7 +60,7 @@ class PipelineSpec:
             return
         from sage.dataflow.runtime.ray import RayBackend, RayCluster
 
-        with RayCluster(self.ray) as cluster:
+        with RayCluster(self.ray, sleep=sleep) as cluster:
             yield RayBackend(cluster)
 
     def job(self, backend: Backend, *, profile: bool, resume: Resume) -> JobHandle:
