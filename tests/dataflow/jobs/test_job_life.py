@@ -35,7 +35,7 @@ def test_a_lost_driver_is_followed_by_another_after_the_delay() -> None:
     life = life.started()
     assert (life.state, life.attempt, life.due) == (JobState.RESTARTING, 2, None)
     life = life.runs().lost(20.0, TWICE, "driver 2 died").started()
-    assert life.attempt == 3
+    assert (life.attempt, life.takeovers) == (3, 2)
     life = life.lost(30.0, TWICE, "driver 3 died")
     assert life.state is JobState.FAILED
     assert life.error == "driver 3 died; 3 have died, and its restart policy allows no more"

@@ -31,7 +31,7 @@ def record(id_: str, created: float = 1.0, life: JobLife | None = None) -> JobRe
 
 def test_what_is_written_is_there_for_the_next_manager(tmp_path: Path) -> None:
     """All of it, the newest job first."""
-    life = JobLife(JobState.LOST, 2, Order.STOP, (1.0, 2.5), 3.5, "why")
+    life = JobLife(JobState.LOST, 2, 1, Order.STOP, (1.0, 2.5), 3.5, "why")
     store = JobStore(tmp_path / "jobs.sqlite")
     assert store.add(record("a"))
     assert store.add(record("b", created=2.0))

@@ -117,6 +117,9 @@ def test_a_job_that_ended_while_there_was_no_manager(own_manager: ManagerProcess
 def test_a_killed_driver_is_followed_by_one_that_goes_on(manager: ManagerProcess) -> None:
     """From the last checkpoint: nothing is lost, nothing comes twice, and the counts agree."""
     job = begun(numbered(manager, checkpoint=CHECKPOINTS))
+    # It notes how far it has come about once a second.
+    noted = manager.root / job.id / "progress.json"
+    wait_until(lambda: noted.exists() and b'"last_checkpoint":null' not in noted.read_bytes())
     killed = kill_driver(job)
     go()
     result = job.wait()
@@ -124,6 +127,7 @@ def test_a_killed_driver_is_followed_by_one_that_goes_on(manager: ManagerProcess
     assert result.resumed_from is not None
     assert result.resumed_from >= 1
     assert result.records_in == result.records_out == RECORDS
+    assert result.checkpoints >= result.resumed_from
     assert written() == list(range(RECORDS))
     assert f"(pid {killed}) was killed by SIGKILL" in manager.log
 
@@ -145,11 +149,15 @@ def test_a_driver_that_dies_while_there_is_no_manager(own_manager: ManagerProces
 def test_a_killed_driver_without_checkpoints_fails_the_job(manager: ManagerProcess) -> None:
     """With a line that says why."""
     job = begun(numbered(manager, restart=None))
+    wait_until((manager.root / job.id / "progress.json").exists)
     killed = kill_driver(job)
     expected = rf"driver \(pid {killed}\) was killed by SIGKILL without a result, and there is no"
     with pytest.raises(DataflowError, match=expected) as raised:
         job.wait()
-    assert raised.value.result.status is JobStatus.FAILED
+    result = raised.value.result
+    assert (result.status, result.restarts) == (JobStatus.FAILED, 0)
+    # What it had done a moment before.
+    assert result.records_out > 0
     assert job.status is JobState.FAILED
 
 

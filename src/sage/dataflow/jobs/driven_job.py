@@ -17,7 +17,8 @@ from sage.dataflow.result import JobResult, error_text
 from sage.errors import DataflowError, JobCancelledError
 
 STARTING = "starting"
-_LONG = 60.0
+# Seconds from one note of what has been done to the next.
+_EVERY = 1.0
 
 
 class DrivenJob:
@@ -25,24 +26,25 @@ class DrivenJob:
 
     Args:
         order: what to do.
+        folder: the job's.
     """
 
-    def __init__(self, order: DriverOrder) -> None:
+    def __init__(self, order: DriverOrder, folder: JobFolder) -> None:
         self._order = order
+        self._folder = folder
+        # What drivers before this one have counted; all others go on from the checkpoint.
+        self._before = (folder.progress() if order.takes_over else None) or Progress("", 0)
         self._lock = threading.Lock()
         self._job: JobHandle | None = None
         self._wanted: Order | None = None
         self._asked = threading.Event()
 
-    def run(
-        self, spec: PipelineSpec, resume: Resume, folder: JobFolder
-    ) -> tuple[Progress, Details]:
+    def run(self, spec: PipelineSpec, resume: Resume) -> tuple[Progress, Details]:
         """Run the pipeline to its end; return what it did.
 
         Args:
             spec: the pipeline.
             resume: the checkpoint it goes on from.
-            folder: where records are kept that it gathers, if it takes checkpoints.
 
         Raises:
             JobCancelledError: it was told to end before the pipeline ran.
@@ -50,7 +52,7 @@ class DrivenJob:
         gathered = gathered_lists(spec.graph)
         if spec.config.checkpoint is not None:
             for number, records in enumerate(gathered.values()):
-                records.keep(folder.gathered(number), anew=resume is None)
+                records.keep(self._folder.gathered(number), anew=resume is None)
         with spec.backend(self._sleep) as backend:
             job = spec.job(backend, profile=self._order.profile, resume=resume)
             with job.terminable():
@@ -74,8 +76,8 @@ class DrivenJob:
         if wanted is not None:
             _tell(job, wanted)
         # In slices within: SIGTERM drains the job.
-        while not job.poll(_LONG):
-            pass
+        while not job.poll(_EVERY):
+            self._folder.write_progress(self.progress())
 
     def progress(self) -> Progress:
         """Return what the job has done until now."""
@@ -94,9 +96,9 @@ class DrivenJob:
             operators=job.metrics,
             dead_letter_count=job.dead_letter_count,
             resumed_from=history.resumed_from,
-            restarts=history.restarts,
-            checkpoints=history.checkpoints,
-            failed_checkpoints=history.failed_checkpoints,
+            restarts=self._before.restarts + history.restarts,
+            checkpoints=self._before.checkpoints + history.checkpoints,
+            failed_checkpoints=self._before.failed_checkpoints + history.failed_checkpoints,
             last_checkpoint=history.last_checkpoint,
             gpus=job.gpus,
         )
@@ -129,9 +131,9 @@ class DrivenJob:
             abandoned=result.abandoned,
             dead_letter_count=result.dead_letter_count,
             resumed_from=result.resumed_from,
-            restarts=result.restarts,
-            checkpoints=result.checkpoints,
-            failed_checkpoints=result.failed_checkpoints,
+            restarts=self._before.restarts + result.restarts,
+            checkpoints=self._before.checkpoints + result.checkpoints,
+            failed_checkpoints=self._before.failed_checkpoints + result.failed_checkpoints,
             last_checkpoint=job.history.last_checkpoint,
             gpus=result.gpus,
         )

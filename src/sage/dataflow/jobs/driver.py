@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def _drive(folder: JobFolder, order: DriverOrder) -> None:
-    job = DrivenJob(order)
+    job = DrivenJob(order, folder)
     commands = {"progress": job.progress, "stop": job.stop, "cancel": job.cancel}
     server = ControlServer(folder.socket, commands)
     try:
@@ -59,7 +59,7 @@ def _drive(folder: JobFolder, order: DriverOrder) -> None:
 def _run(job: DrivenJob, folder: JobFolder, order: DriverOrder) -> tuple[Progress, Details]:
     try:
         spec = _load(folder)
-        progress, details = job.run(spec, where_from(spec, order, folder), folder)
+        progress, details = job.run(spec, where_from(spec, order, folder))
     except JobCancelledError as cancelled:
         logger.info("%s", cancelled)
         return Progress("cancelled", order.attempt), Details()

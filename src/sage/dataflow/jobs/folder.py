@@ -75,6 +75,7 @@ class JobFolder:
         self._order = path / "order.json"
         self._driver = path / "driver.json"
         self._begun = path / "begun.json"
+        self._progress = path / "progress.json"
         self._result = path / "result.json"
 
     def make(self, pipeline: bytes) -> None:
@@ -99,7 +100,7 @@ class JobFolder:
 
     def renew(self) -> None:
         """Forget the result and what there was at the beginning: the job begins again."""
-        for path in (self._result, self.details, self._begun):
+        for path in (self._progress, self._result, self.details, self._begun):
             path.unlink(missing_ok=True)
 
     def order(self) -> DriverOrder:
@@ -125,6 +126,14 @@ class JobFolder:
     def write_begun(self, begun: Begun) -> None:
         """Say what there was when the job began."""
         _write(self._begun, begun)
+
+    def progress(self) -> Progress | None:
+        """Return what the last driver had done a moment before it ended; None when it says none."""
+        return _read(self._progress, Progress)
+
+    def write_progress(self, progress: Progress) -> None:
+        """Say what has been done, should there be no result."""
+        _write(self._progress, progress)
 
     def result(self) -> Progress | None:
         """Return what the last driver to end well has left; None when none has."""

@@ -59,6 +59,8 @@ class JobLife:
     Attributes:
         state: how it stands.
         attempt: how many drivers were started for it.
+        takeovers: how many of them took over from one that had died, since it was submitted or
+            resumed.
         order: what it was told to do, if anything.
         losses: when its drivers died, in seconds since the epoch, since it was submitted or
             resumed.
@@ -68,6 +70,7 @@ class JobLife:
 
     state: JobState = JobState.SUBMITTED
     attempt: int = 0
+    takeovers: int = 0
     order: Order | None = None
     losses: tuple[float, ...] = ()
     due: float | None = None
@@ -81,9 +84,15 @@ class JobLife:
     def started(self) -> JobLife:
         """A driver was started."""
         assert self.waits
-        first = self.state is JobState.SUBMITTED
-        state = JobState.STARTING if first else JobState.RESTARTING
-        return replace(self, state=state, attempt=self.attempt + 1, due=None)
+        if self.state is JobState.SUBMITTED:
+            return replace(self, state=JobState.STARTING, attempt=self.attempt + 1)
+        return replace(
+            self,
+            state=JobState.RESTARTING,
+            attempt=self.attempt + 1,
+            takeovers=self.takeovers + 1,
+            due=None,
+        )
 
     def runs(self) -> JobLife:
         """The driver says that the pipeline runs."""

@@ -106,7 +106,7 @@ class JobManager:
         result = self._registry.result(record)
         details = self._registry.folder(id_).details
         packed = details.read_bytes() if result is not None and details.exists() else None
-        return JobOutcome(shown(record, result), packed)
+        return JobOutcome(shown(record, result or self._registry.folder(id_).progress()), packed)
 
     async def order(self, id_: str, order: Order) -> JobView:
         """Tell a job to end.
@@ -203,10 +203,18 @@ class JobManager:
 
     async def _progress(self, record: JobRecord) -> Progress | None:
         result = self._registry.result(record)
-        driver = self._registry.folder(record.id).driver()
-        if result is not None or driver is None or driver.attempt != record.life.attempt:
+        folder = self._registry.folder(record.id)
+        driver = folder.driver()
+        if result is not None:
             return result
-        return await ask_driver(driver.socket, "progress")
+        answer = None
+        if (
+            record.life.state.driven
+            and driver is not None
+            and driver.attempt == record.life.attempt
+        ):
+            answer = await ask_driver(driver.socket, "progress")
+        return answer or folder.progress()
 
 
 def _new_id(name: str) -> str:

@@ -127,7 +127,7 @@ def shown(record: JobRecord, progress: Progress | None = None) -> JobView:
     life = record.life
     if progress is not None:
         # Another driver is a restart, too.
-        restarts = progress.restarts + len(life.losses)
+        restarts = progress.restarts + life.takeovers
         progress = msgspec.structs.replace(progress, restarts=restarts)
     return JobView(
         id=record.id,
