@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.job_manager import ManagerProcess, run_script
 from tests.support import wait_until
 
 from sage.dataflow import JobStatus, LocalEnvironment, MapFunction, RemoteEnvironment
+from sage.dataflow.jobs import versions
 from sage.dataflow.jobs.handle import RemoteJob
 from sage.dataflow.jobs.life import JobState
 from sage.errors import (
@@ -24,6 +26,7 @@ from sage.errors import (
     TokenError,
     UnknownJobError,
     UnknownKeyError,
+    VersionMismatchError,
 )
 from sage.kernel.api import remote_environment as kernel_api
 
@@ -261,6 +264,22 @@ def test_a_wrong_token(manager: ManagerProcess, token: str | None, shown: str) -
     env.from_collection([1]).sink(lambda record: None)
     with pytest.raises(TokenError, match=f"{shown}.*SAGE_JOB_MANAGER_TOKEN"):
         env.submit()
+
+
+def test_a_client_of_another_version(
+    manager: ManagerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Is refused with both versions, and leaves no job behind."""
+    here = versions.versions_here()
+    other = msgspec.structs.replace(here, python="3.9.1")
+    monkeypatch.setattr(versions, "versions_here", lambda: other)
+    env = manager.environment("old")
+    env.from_collection([1]).sink(lambda record: None)
+    with pytest.raises(VersionMismatchError, match=rf"3\.9\.1, and .* Python {here.python}"):
+        env.submit()
+    client = manager.client()
+    assert "old" not in [job.name for job in client.jobs()]
+    client.close()
 
 
 def test_mistakes_are_told_before_anything_is_sent(free_port: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 
@@ -15,6 +16,8 @@ from sage.dataflow.jobs.spec import PipelineSpec
 from sage.dataflow.jobs.wire import Progress, Resume
 from sage.dataflow.result import JobResult, error_text
 from sage.errors import DataflowError, JobCancelledError
+
+logger = logging.getLogger("sage.dataflow.jobs")
 
 STARTING = "starting"
 # Seconds from one note of what has been done to the next.
@@ -57,7 +60,11 @@ class DrivenJob:
             job = spec.job(backend, profile=self._order.profile, resume=resume)
             with job.terminable():
                 job.start()
-                self._follow(job)
+                try:
+                    self._follow(job)
+                except BaseException:
+                    job.cancel()
+                    raise
         for records in gathered.values():
             records.close()
         result = job.result
@@ -77,7 +84,15 @@ class DrivenJob:
             _tell(job, wanted)
         # In slices within: SIGTERM drains the job.
         while not job.poll(_EVERY):
+            self._note()
+
+    def _note(self) -> None:
+        """Leave word of what has been done, should this process be killed."""
+        try:
             self._folder.write_progress(self.progress())
+        except OSError as error:
+            # The job itself may do without.
+            logger.warning("cannot note how far the job has come: %s", error)
 
     def progress(self) -> Progress:
         """Return what the job has done until now."""
