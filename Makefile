@@ -32,7 +32,7 @@ test: setup models
 
 # Jobs that are killed 20 random times each. SOAK_SEED=… repeats the kills of a failure.
 soak: setup
-	$(BIN)/python -m pytest -m soak -s tests/dataflow/chaos
+	$(BIN)/python -m pytest -m soak -s tests/dataflow/chaos tests/dataflow/ray
 
 # vLLM on the CPU and sentence-transformers, 4 GB in an environment of their own. torchvision,
 # torchaudio and torchcodec come along as dependencies and fail to import beside this torch.

@@ -30,7 +30,12 @@ line and exits with ``exit_code``.
         │   ├── DamagedCheckpointError  its file is not as it was written
         │   └── GraphChangedError   it is of another graph; names each difference
         ├── ClusterError            a Ray cluster cannot be reached, or has too little
-        └── JobCancelledError       the job was cancelled before its input ended
+        ├── JobCancelledError       the job was cancelled before its input ended
+        └── JobManagerError         a job manager is not there, or does not do what it was asked
+            ├── ManagerUnreachableError  nothing answers at its address
+            ├── TokenError          it was shown no token, or a wrong one
+            ├── UnknownJobError     it has no job of that id; names the nearest
+            └── VersionMismatchError  client and manager have different versions; names both
 
 A `DataflowError` that ended a job has the job's `JobResult` as ``error.result``.
 """
@@ -194,6 +199,10 @@ class OperatorError(DataflowError):
             f"operator {operator!r} failed on record {shorten(record)}: "
             f"{type(cause).__name__}: {cause}"
         )
+        self.__cause__ = cause
+
+    def __reduce__(self) -> tuple[type[OperatorError], tuple[str, object, BaseException | None]]:
+        return type(self), (self.operator, self.record, self.__cause__)
 
 
 class OperatorTimeoutError(DataflowError):
@@ -267,6 +276,37 @@ class ClusterError(DataflowError):
 
 class JobCancelledError(DataflowError):
     """The job was cancelled before its input ended."""
+
+
+class JobManagerError(DataflowError):
+    """A job manager is not there, or does not do what it was asked."""
+
+
+class ManagerUnreachableError(JobManagerError):
+    """No job manager answers at the address."""
+
+
+class TokenError(JobManagerError):
+    """The job manager was shown no token, or a wrong one."""
+
+
+class UnknownJobError(JobManagerError):
+    """The job manager has no job of that id."""
+
+    @classmethod
+    def among(cls, id_: str, known: Iterable[str]) -> UnknownJobError:
+        """Return the error for an id, with the nearest of those that there are."""
+        known = list(known)
+        close = nearest(id_, known)
+        if close:
+            hint = f"did you mean {close!r}?"
+        else:
+            hint = "`sage job list` shows them" if known else "it has none at all"
+        return cls(f"the job manager has no job {id_!r}; {hint}")
+
+
+class VersionMismatchError(JobManagerError):
+    """Client and job manager have versions that do not go together; the message names both."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

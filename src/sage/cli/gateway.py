@@ -104,10 +104,10 @@ def _serve(config_file: Path | None, asked: dict[str, Any]) -> int:
     import logging
 
     from sage.config.lock import exclusive_now
+    from sage.config.processes import created
     from sage.inference.engines.state import (
         StackState,
         cannot_write,
-        created,
         read_state,
         remove_state,
         write_state,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
+from sage.config.logs import tail
 from sage.config.paths import UserPaths
 from sage.errors import ConfigError, nearest
-from sage.inference.engines.log import tail
 
 _POLL_S = 0.25
 

@@ -14,6 +14,10 @@ _COMMANDS = {
     "gateway": LazyCommand(
         "sage.cli.gateway:gateway", "Put engines that run already behind one endpoint."
     ),
+    "job": LazyCommand("sage.cli.job:job", "Look at the jobs of a job manager, and end them."),
+    "jobmanager": LazyCommand(
+        "sage.cli.jobmanager:jobmanager", "Run pipelines that outlive the program that made them."
+    ),
     "llm": LazyCommand(
         "sage.cli.llm:llm", "Serve models: start, look at and stop engines and their gateway."
     ),

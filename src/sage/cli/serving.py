@@ -13,9 +13,9 @@ from pathlib import Path
 import click
 
 from sage.cli.process import allow_many_connections, settle_collector
+from sage.config.logs import open_log, tail
 from sage.config.paths import user_paths
 from sage.errors import EngineError
-from sage.inference.engines.log import open_log, tail
 from sage.inference.engines.plan import StackConfig
 from sage.inference.engines.stack import Stack
 from sage.inference.engines.state import StackState, cannot_write, read_state

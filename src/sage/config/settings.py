@@ -150,6 +150,12 @@ class Settings:
         expected="a path",
         default="this interpreter",
     )
+    job_manager_token: str | None = _setting(
+        "SAGE_JOB_MANAGER_TOKEN",
+        "the token of the job manager that pipelines are submitted to",
+        default="that of this user's own job manager, if there is one here",
+        secret=True,
+    )
     log_level: str | None = _setting(
         "SAGE_LOG_LEVEL",
         "least level of log lines shown",

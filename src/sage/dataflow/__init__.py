@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         SourceFunction,
     )
     from sage.dataflow.job import JobHandle
+    from sage.dataflow.jobs.handle import RemoteJob
     from sage.dataflow.kafka.record import KafkaRecord
     from sage.dataflow.kafka.sink import KafkaSink
     from sage.dataflow.models.embedding import Embedded
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from sage.dataflow.models.retry import ModelRetry
     from sage.dataflow.models.usage import Price, Usage
     from sage.dataflow.needs import Resources
+    from sage.dataflow.remote_environment import RemoteEnvironment
     from sage.dataflow.result import JobResult, JobStatus, OperatorReport
     from sage.dataflow.retry import RetryPolicy
     from sage.dataflow.stream import Stream
@@ -69,6 +71,8 @@ _HOMES = {
     "MapFunction": "sage.dataflow.functions",
     "ModelRetry": "sage.dataflow.models.retry",
     "OperatorReport": "sage.dataflow.result",
+    "RemoteEnvironment": "sage.dataflow.remote_environment",
+    "RemoteJob": "sage.dataflow.jobs.handle",
     "Resources": "sage.dataflow.needs",
     "Price": "sage.dataflow.models.usage",
     "ProcessFunction": "sage.dataflow.functions",
@@ -112,6 +116,8 @@ __all__ = [
     "OperatorReport",
     "Price",
     "ProcessFunction",
+    "RemoteEnvironment",
+    "RemoteJob",
     "Resources",
     "RetryPolicy",
     "RuntimeContext",

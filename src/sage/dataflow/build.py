@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Callable
+from typing import Any
+
 from sage.dataflow.guard import JobServices
 from sage.dataflow.plan import Plan, Stage
 from sage.dataflow.replica import OperatorReplica
@@ -12,7 +16,12 @@ from sage.dataflow.workers import Workers
 
 
 def build_replicas(
-    plan: Plan, services: JobServices, allocation: Allocation, *, profile: bool = False
+    plan: Plan,
+    services: JobServices,
+    allocation: Allocation,
+    *,
+    profile: bool = False,
+    dump: Callable[[Any], bytes] = pickle.dumps,
 ) -> list[list[StageReplica]]:
     """Make every stage's replicas; the user's classes are constructed and instances copied here.
 
@@ -21,15 +30,20 @@ def build_replicas(
         services: of the job.
         allocation: which GPUs each replica gets.
         profile: measure every batch operator by operator.
+        dump: pickles the states of operators that are not in worker processes.
 
     Raises:
         GraphError: an instance cannot be copied.
     """
-    return [_build_stage(stage, services, allocation, profile) for stage in plan.stages]
+    return [_build_stage(stage, services, allocation, profile, dump) for stage in plan.stages]
 
 
 def _build_stage(
-    stage: Stage, services: JobServices, allocation: Allocation, profile: bool
+    stage: Stage,
+    services: JobServices,
+    allocation: Allocation,
+    profile: bool,
+    dump: Callable[[Any], bytes],
 ) -> list[StageReplica]:
     count = stage.parallelism
     shares = [allocation.share(stage, index) for index in range(count)]
@@ -49,6 +63,7 @@ def _build_stage(
                 )
             ],
             profile=profile,
+            dump=dump,
         )
         for index in range(count)
     ]

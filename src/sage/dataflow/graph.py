@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -124,6 +125,13 @@ class Graph:
         if self._nodes[future.id].inputs:
             raise GraphError(f"from_future({future.name!r}) is filled already")
         self._nodes[future.id] = replace(future, inputs=inputs)
+
+    def replaced(self, nodes: Iterable[Node]) -> Graph:
+        """Return a graph of other operators in the places of these."""
+        graph = Graph()
+        graph._nodes = list(nodes)
+        graph._names = {node.name for node in graph._nodes}
+        return graph
 
     def consumers(self, node: Node) -> list[Node]:
         """Return the operators that read ``node``."""

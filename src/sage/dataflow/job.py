@@ -101,6 +101,16 @@ class JobHandle:
         return report_operators(self._runtime.operators, self._runtime.queued())
 
     @property
+    def history(self) -> JobHistory:
+        """What has become of it over restarts and checkpoints."""
+        return self._history
+
+    @property
+    def dead_letter_count(self) -> int:
+        """How many records were given up until now."""
+        return self._dead_letters.count
+
+    @property
     def gpus(self) -> tuple[GpuReading, ...]:
         """What was seen of each GPU until now, as `JobResult.gpus`."""
         return self._gpus.readings() if self._gpus is not None else ()
@@ -182,6 +192,24 @@ class JobHandle:
             raise TimeoutError(f"an operator of job {self._name!r} has not returned in {timeout} s")
         assert self._result is not None
         return self._result
+
+    def stop_soon(self) -> None:
+        """Have the job drain, as `stop` does, and return at once. Never raises."""
+        if not self._poll(0):
+            self._stopped = True
+            self._runtime.stop()
+
+    def cancel_soon(self) -> None:
+        """Have the job stop at once, as `cancel` does, and return without waiting. Never raises.
+
+        Whoever waits for the job in the main thread goes on without operators that do not return
+        within some seconds.
+        """
+        if not self._poll(0):
+            self._cancelled = True
+            self._shutdown.cancelled()
+            self._shutdown.signalled()
+            self._runtime.cancel()
 
     @contextmanager
     def terminable(self) -> Iterator[None]:

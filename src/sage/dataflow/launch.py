@@ -61,11 +61,7 @@ class Launch:
     def __post_init__(self) -> None:
         self.plan = make_plan(self.graph)
         self.backend.check(self.plan, self.config, self.services)
-        again = not isinstance(self.config.restart, NoRestart)
-        if again or self.config.checkpoint is not None:
-            for node in self.graph.nodes:
-                if node.kind is Kind.SOURCE:
-                    check_replayable(node, again=again)
+        check_sources(self.graph, self.config)
 
     def prepare(self, resume: Resume) -> Runtime:
         """Return what runs the job, to be started.
@@ -161,6 +157,15 @@ class Launch:
             history=self.history,
             wall_clock=services.wall_clock,
         )
+
+
+def check_sources(graph: Graph, config: EnvironmentConfig) -> None:
+    """Raise `GraphError` for a source that cannot be read again although the job may need to."""
+    again = not isinstance(config.restart, NoRestart)
+    if again or config.checkpoint is not None:
+        for node in graph.nodes:
+            if node.kind is Kind.SOURCE:
+                check_replayable(node, again=again)
 
 
 def _check_resume(resume: object) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from sage.dataflow.job import JobHandle
 from sage.dataflow.rates import Rates
 from sage.dataflow.result import OperatorReport
 
@@ -21,7 +20,22 @@ WIDE = 120
 NAME_WIDTH = 40
 
 
-def watch(job: JobHandle, *, force: bool) -> None:
+class Watched(Protocol):
+    """A job whose progress can be shown, here or elsewhere."""
+
+    @property
+    def metrics(self) -> tuple[OperatorReport, ...]:
+        """A report for each operator, as of now."""
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the job was submitted."""
+
+    def poll(self, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds; say whether the job has ended."""
+
+
+def watch(job: Watched, *, force: bool) -> None:
     """Show a job's progress on standard error until it ends.
 
     Args:
@@ -34,7 +48,7 @@ def watch(job: JobHandle, *, force: bool) -> None:
         _watch_lines(job)
 
 
-def _watch_table(job: JobHandle) -> None:
+def _watch_table(job: Watched) -> None:
     if job.poll(QUIET):
         return
     from rich.console import Console
@@ -51,7 +65,7 @@ def _watch_table(job: JobHandle) -> None:
                 return
 
 
-def _watch_lines(job: JobHandle) -> None:
+def _watch_lines(job: Watched) -> None:
     while not job.poll(LINE_EVERY):
         sys.stderr.write(progress_line(job.metrics, job.elapsed) + "\n")
     sys.stderr.write(progress_line(job.metrics, job.elapsed) + "\n")

@@ -37,7 +37,8 @@ def make_job(
         GraphError: the pipeline cannot run.
         CheckpointError: there is no such checkpoint, or it is of another pipeline.
     """
-    launch = Launch(name, graph, config, services, profile, backend=backend or LocalBackend())
+    backend = backend or LocalBackend()
+    launch = Launch(name, graph, config, services, profile, backend=backend)
     letters = services.dead_letters
     letters.open()
     try:
@@ -47,7 +48,7 @@ def make_job(
         raise
     nodes = graph.nodes
     # GPUs of other machines are not to be seen from here.
-    gpus = watch_gpus(nodes, profile=profile) if backend is None else None
+    gpus = watch_gpus(nodes, profile=profile) if isinstance(backend, LocalBackend) else None
     return JobHandle(
         name,
         nodes,

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from sage.config.paths import user_paths
+from sage.config.processes import created, is_process
 from sage.errors import EngineError
 from sage.inference.engines.control import clear_stale, stop_stack
 from sage.inference.engines.state import (
     RunningEngine,
     StackState,
-    created,
-    is_process,
     read_state,
     remove_state,
     state_file,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
+from typing import Any
 
 from sage.dataflow.build import build_replicas
 from sage.dataflow.config import EnvironmentConfig
@@ -17,9 +19,14 @@ from sage.dataflow.workers import Workers
 
 
 class LocalBackend:
-    """Runs each stage in a thread, its operators there or in worker processes."""
+    """Runs each stage in a thread, its operators there or in worker processes.
 
-    def __init__(self) -> None:
+    Args:
+        dump: pickles the states of operators for checkpoints.
+    """
+
+    def __init__(self, dump: Callable[[Any], bytes] = pickle.dumps) -> None:
+        self._dump = dump
         self._allocation: Allocation | None = None
 
     def check(self, plan: Plan, config: EnvironmentConfig, services: JobServices) -> None:  # noqa: ARG002 - all configs and services do here
@@ -34,7 +41,11 @@ class LocalBackend:
         """Return what runs an attempt: the user's objects are made here."""
         assert self._allocation is not None
         replicas = build_replicas(
-            attempt.plan, attempt.services, self._allocation, profile=attempt.profile
+            attempt.plan,
+            attempt.services,
+            self._allocation,
+            profile=attempt.profile,
+            dump=self._dump,
         )
         inline = attempt.config.workers is Workers.INLINE
         make: Callable[..., Runtime] = InlineRuntime if inline else ThreadRuntime

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import click
 import uvicorn
 
+from sage.config.listeners import listen
 from sage.errors import ConfigError, SageError
 from sage.inference.embeddings.app import EmbeddingApp, Message, Receive, Scope, Send
 from sage.inference.embeddings.queue import QueuePolicy
-from sage.inference.listeners import listen
 
 if TYPE_CHECKING:
     from sage.inference.embeddings.embedder import LocalEmbedder

@@ -10,8 +10,9 @@ import time
 import psutil
 
 from sage.config.paths import UserPaths
+from sage.config.processes import is_process
 from sage.errors import EngineError
-from sage.inference.engines.state import StackState, is_process, read_state, remove_state
+from sage.inference.engines.state import StackState, read_state, remove_state
 
 _GRACE_S = 20.0
 _KILL_S = 5.0

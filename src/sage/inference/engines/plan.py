@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 import psutil
 
 from sage.config.paths import UserPaths
+from sage.config.port_holders import check_host, check_port
 from sage.config.ports import LOOPBACK, SagePorts, can_bind
 from sage.config.settings import Settings
 from sage.errors import ConfigError
 from sage.inference.engines.command import engine_spec, unused_options
 from sage.inference.engines.kinds import EngineKind
 from sage.inference.engines.options import EngineOptions
-from sage.inference.engines.ports import check_host, check_port
 from sage.inference.engines.resolve import ResolvedModel, resolve_model
 from sage.inference.engines.spec import EngineSpec
 from sage.inference.gateway.config import BackendInstanceConfig, UnifiedServerConfig

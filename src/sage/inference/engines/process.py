@@ -9,8 +9,8 @@ import signal
 import sys
 from pathlib import Path
 
+from sage.config.logs import open_log, tail
 from sage.errors import EngineStartError
-from sage.inference.engines.log import open_log, tail
 from sage.inference.engines.spec import EngineSpec
 
 _TAIL_LINES = 15

@@ -15,8 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from sage.config.listeners import listen
 from sage.config.lock import exclusive_now
 from sage.config.paths import UserPaths, user_paths
+from sage.config.processes import created
 from sage.config.settings import load_settings
 from sage.errors import AlreadyRunningError, EngineError
 from sage.inference.engines.control import clear_stale
@@ -26,7 +28,6 @@ from sage.inference.engines.state import (
     RunningEngine,
     StackState,
     cannot_write,
-    created,
     read_state,
     remove_state,
     write_state,
@@ -34,7 +35,6 @@ from sage.inference.engines.state import (
 from sage.inference.engines.supervisor import SupervisedEngine, Supervisor, Timing
 from sage.inference.gateway.config import UnifiedServerConfig
 from sage.inference.gateway.unified import UnifiedAPIServer
-from sage.inference.listeners import listen
 
 logger = logging.getLogger("sage.engines")
 

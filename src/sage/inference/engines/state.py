@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 import msgspec
-import psutil
 
 from sage.config.paths import UserPaths
+from sage.config.processes import is_process
 from sage.errors import EngineError
 
 
@@ -111,23 +111,3 @@ def cannot_write(folder: Path, error: OSError) -> EngineError:
         f"cannot write to {folder}: {error.strerror or error}; free space or fix its permissions, "
         "or set SAGE_HOME to another folder"
     )
-
-
-def created(pid: int) -> float | None:
-    """Return when a process started, in seconds since the epoch, or None when there is none."""
-    try:
-        return psutil.Process(pid).create_time()
-    except psutil.Error:
-        return None
-
-
-def is_process(pid: int, pid_created: float) -> bool:
-    """Whether this very process is still running; a zombie is not."""
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        # The kernel's clock ticks are coarse; two reads of one process differ by a rounding.
-        return abs(process.create_time() - pid_created) < 0.1
-    except psutil.Error:
-        return False

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from sage.config.listeners import listen
 from sage.errors import ConfigError, InferenceError
 from sage.inference.engines.spec import base_url
 from sage.inference.gateway.app import Gateway
@@ -20,7 +21,6 @@ from sage.inference.gateway.config import BackendInstanceConfig, UnifiedServerCo
 from sage.inference.gateway.cors import Cors
 from sage.inference.gateway.server import build_server
 from sage.inference.gateway.tracing import ProviderFactory, otlp_provider
-from sage.inference.listeners import listen
 from sage.inference.plugins import load_policy_plugins
 from sage.inference.scheduling.instance import InstanceSpec
 from sage.inference.scheduling.scheduler import Scheduler

@@ -11,12 +11,13 @@ from sage.dataflow.guard import JobServices
 from sage.dataflow.plan import Plan, Stage
 from sage.dataflow.runtime.backend import Attempt
 from sage.dataflow.runtime.ray.cluster import RayCluster
-from sage.dataflow.runtime.ray.far_list import list_of, sent_home
+from sage.dataflow.runtime.ray.far_list import sent_home
 from sage.dataflow.runtime.ray.orders import Order
 from sage.dataflow.runtime.ray.placement import needs_of, total_of
 from sage.dataflow.runtime.ray.runtime import RayRuntime
 from sage.dataflow.runtime.ray.wire import dump_by_value
 from sage.dataflow.runtime.ray.wiring import producers_of
+from sage.dataflow.sinks.gathered import list_of
 from sage.dataflow.workers import Workers
 from sage.errors import ConfigError, GraphError
 

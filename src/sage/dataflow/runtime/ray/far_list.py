@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from types import BuiltinMethodType
 from typing import Any
 
 from sage.dataflow.blueprint import Blueprint
 from sage.dataflow.context import RuntimeContext
 from sage.dataflow.functions.edges import SinkFunction
-from sage.dataflow.graph import Kind, Node
+from sage.dataflow.graph import Node
 from sage.dataflow.runtime.ray.outbox import Outbox
-from sage.dataflow.sinks.gathered import ListSink
+from sage.dataflow.sinks.gathered import list_of
 
 
 class FarList(SinkFunction):
@@ -60,18 +59,6 @@ class FarList(SinkFunction):
         """Return nothing to take back by: which replica appended which record is not known."""
         del states
         return [None] * parallelism
-
-
-def list_of(node: Node) -> list[Any] | None:
-    """Return the list that an operator appends to; None of any other operator."""
-    given = node.blueprint.given
-    if given is ListSink:
-        found: list[Any] = node.blueprint.args[0]
-        return found
-    if node.kind is Kind.SINK and isinstance(given, BuiltinMethodType):
-        owner = given.__self__
-        return owner if isinstance(owner, list) and given.__name__ == "append" else None
-    return None
 
 
 def sent_home(node: Node) -> Node:

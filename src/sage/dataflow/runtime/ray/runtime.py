@@ -16,6 +16,7 @@ from sage.dataflow.runtime.ray.crew import Crew
 from sage.dataflow.runtime.ray.far_replica import FarReplica
 from sage.dataflow.runtime.ray.installed import load_ray
 from sage.dataflow.runtime.ray.orders import Report
+from sage.dataflow.runtime.ray.wire import load
 from sage.errors import DataflowError
 
 # Seconds after which an actor reports its counts when it has nothing else to tell.
@@ -195,7 +196,7 @@ class RayRuntime:
         ray = load_ray()
 
         try:
-            report: Report = ray.get(call)
+            report: Report = load(ray.get(call))
         except ray.exceptions.RayError as error:
             death = replica.death(error)
             if not self._attempt.services.cancelled.is_set():

@@ -15,7 +15,7 @@ from sage.dataflow.replica import OPENING
 from sage.dataflow.runtime.failure import Failure, failure_of, sendable_error
 from sage.dataflow.runtime.ray.installed import load_ray
 from sage.dataflow.runtime.ray.link import Route
-from sage.dataflow.runtime.ray.orders import Hello, Report, Versions
+from sage.dataflow.runtime.ray.orders import Hello, Versions
 from sage.dataflow.runtime.ray.outbox import Outbox
 from sage.dataflow.runtime.ray.station import Station
 from sage.dataflow.runtime.ray.wire import dump, load
@@ -104,11 +104,14 @@ class StageActor:
         """Stop after the batch at hand."""
         self._at_work.cancel()
 
-    async def report(self, patience: float) -> Report:
-        """Return how the replica stands, when there are news or after so many seconds."""
+    async def report(self, patience: float) -> bytes:
+        """Return how the replica stands, when there are news or after so many seconds.
+
+        It is a `Report`, pickled here: Ray would make other classes of those that a script defines.
+        """
         assert self._outbox is not None
         await self._outbox.wait(patience)
-        return self._at_work.report()
+        return dump(self._at_work.report())
 
     @property
     def _at_work(self) -> Station:

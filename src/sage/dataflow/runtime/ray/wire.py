@@ -5,8 +5,6 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
-from sage.dataflow.runtime.ray.installed import load_ray
-
 
 def dump(value: Any) -> bytes:
     """Pickle a value: by reference where that does, and otherwise by value.
@@ -31,7 +29,11 @@ def dump_by_value(value: Any) -> bytes:
     Raises:
         Exception: whatever pickling a user's value raises.
     """
-    pickled: bytes = load_ray().cloudpickle.dumps(value)
+    # Not Ray's own copy of it, which knows classes by other names than the one that a pipeline was
+    # submitted with: those of a checkpoint would be others than the next driver's.
+    import cloudpickle
+
+    pickled: bytes = cloudpickle.dumps(value)
     return pickled
 
 

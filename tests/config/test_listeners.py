@@ -6,9 +6,9 @@ import socket
 
 import pytest
 
+from sage.config.listeners import listen
 from sage.config.ports import can_bind
 from sage.errors import ConfigError, PortInUseError
-from sage.inference.listeners import listen
 
 
 def _close(sockets: list[socket.socket]) -> list[str]:

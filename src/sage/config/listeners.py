@@ -6,9 +6,9 @@ import errno
 import socket
 from typing import Any
 
+from sage.config.port_holders import port_holder
 from sage.config.ports import LOOPBACK
 from sage.errors import ConfigError, PortInUseError
-from sage.inference.engines.ports import port_holder
 
 _LOOPBACK_V6 = "::1"
 

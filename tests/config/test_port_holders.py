@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from sage.config.port_holders import check_host, check_port
 from sage.errors import ConfigError, PortInUseError
-from sage.inference.engines.ports import check_host, check_port
 
 LISTEN = """
 import socket, time
