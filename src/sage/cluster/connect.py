@@ -17,14 +17,21 @@ from typing import Any, Self
 from sage.cluster.address import AddressKind, RayAddress
 from sage.cluster.config import RayConfig
 from sage.config.ports import LOOPBACK
-from sage.config.settings import export
+from sage.config.settings import export, temporarily
 from sage.errors import ClusterError, ConfigError, NoClusterError, ResourceError
 
 logger = logging.getLogger("sage.cluster")
 
 NAMESPACE = "sage"
+_LOOPBACKS = (LOOPBACK, "localhost", "::1")
 _PROBE_S = 5.0
 _POLL_S = 1.0
+# Left to itself, Ray looks for minutes for a cluster that is not there, and prints of each try.
+_PATIENCE = {
+    "RAY_gcs_server_port_wait_time_s": "1",
+    "RAY_py_gcs_connect_timeout_s": "5",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+}
 
 
 def load_ray() -> Any:
@@ -49,6 +56,8 @@ class ClusterNode:
         hostname: as it names itself.
         cpus: CPUs that it has for Ray, used or not.
         gpus: GPUs, likewise.
+        free_cpus: those of its CPUs that nobody holds at the moment.
+        free_gpus: GPUs, likewise.
     """
 
     id: str
@@ -56,6 +65,8 @@ class ClusterNode:
     hostname: str
     cpus: float
     gpus: float
+    free_cpus: float
+    free_gpus: float
 
 
 class RayCluster:
@@ -146,6 +157,7 @@ class RayCluster:
 
     def nodes(self) -> list[ClusterNode]:
         """Return the nodes that are alive."""
+        free = self._free()
         return [
             ClusterNode(
                 id=node["NodeID"],
@@ -153,10 +165,21 @@ class RayCluster:
                 hostname=node["NodeManagerHostname"],
                 cpus=node["Resources"].get("CPU", 0.0),
                 gpus=node["Resources"].get("GPU", 0.0),
+                free_cpus=free.get(node["NodeID"], {}).get("CPU", 0.0),
+                free_gpus=free.get(node["NodeID"], {}).get("GPU", 0.0),
             )
             for node in self.ray.nodes()
             if node["Alive"]
         ]
+
+    def _free(self) -> dict[str, dict[str, float]]:
+        """Return what nobody holds, by node; it has no public name in Ray."""
+        if self.config.where.kind is AddressKind.CLIENT:
+            # The client has no such call: a task on the cluster makes it.
+            look = self.ray.remote(num_cpus=0)(_free_resources)
+            free: dict[str, dict[str, float]] = self.ray.get(look.remote())
+            return free
+        return _free_resources()
 
     def resources(self) -> dict[str, float]:
         """Return what the living nodes have together, by Ray's names (CPU, GPU, memory…)."""
@@ -204,6 +227,12 @@ class RayCluster:
             self._pause(_POLL_S)
 
 
+def _free_resources() -> dict[str, dict[str, float]]:
+    state = importlib.import_module("ray._private.state")
+    free: dict[str, dict[str, float]] = state.available_resources_per_node()
+    return free
+
+
 def _check_same(ray: Any, address: RayAddress) -> None:
     if address.kind is AddressKind.AUTO:
         return
@@ -221,20 +250,35 @@ def _open(ray: Any, config: RayConfig, *, log_to_driver: bool) -> None:
     if config.runtime_env is not None:
         options["runtime_env"] = dict(config.runtime_env)
     if address.kind is not AddressKind.CLIENT:
-        options |= {"log_to_driver": log_to_driver, "logging_level": logging.WARNING}
+        # Its warnings are of its own affairs, such as which thread it is started in.
+        options |= {"log_to_driver": log_to_driver, "logging_level": logging.ERROR}
+    patience: dict[str, str] = {}
+    loopback = address.kind is AddressKind.LOCAL
     if address.kind is AddressKind.LOCAL:
         options |= _local(config)
-    elif address.host:
-        _probe(address)
-    with _signal_handlers_kept():
+    else:
+        patience = _PATIENCE
+        loopback = _probe(address) if address.host else False
+    _keep_to_loopback(loopback)
+    with _signal_handlers_kept(), temporarily(patience):
         try:
             ray.init(address=str(address), **options)
         except ConnectionError as error:
             raise _no_cluster(address, error) from error
-        except (RuntimeError, ValueError, OSError) as error:
+        except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:
             raise ClusterError(
                 f"the Ray cluster at {address} cannot be used: {_one_line(error)}"
             ) from error
+
+
+def _keep_to_loopback(loopback: bool) -> None:
+    """Have Ray use the loopback address for this machine, or the one that others reach it by.
+
+    Whoever reaches Ray's ports can run code, so a cluster of one machine is nobody else's. Ray
+    does so by itself on systems where it forms no clusters; there is no option for others.
+    """
+    constants: Any = importlib.import_module("ray._private.ray_constants")
+    constants.ENABLE_RAY_CLUSTER = not loopback
 
 
 def _local(config: RayConfig) -> dict[str, Any]:
@@ -245,17 +289,30 @@ def _local(config: RayConfig) -> dict[str, Any]:
         "num_gpus": config.num_gpus,
         "object_store_memory": config.object_store_memory,
         "include_dashboard": config.dashboard,
-        # Whoever reaches Ray's ports can run code: nobody but this machine shall.
-        "_node_ip_address": LOOPBACK,
     }
 
 
-def _probe(address: RayAddress) -> None:
-    """Look whether anything listens: Ray itself would try for a minute."""
+def _probe(address: RayAddress) -> bool:
+    """Look whether anything listens; return whether it does so on the loopback address alone.
+
+    Ray itself looks for this machine's own clusters on the address that others reach it by.
+    """
     try:
-        socket.create_connection((address.host, address.port), timeout=_PROBE_S).close()
+        _touch(address.host, address.port)
     except OSError as error:
         raise _no_cluster(address, error) from error
+    if address.kind is not AddressKind.DIRECT or address.host not in _LOOPBACKS:
+        return False
+    _keep_to_loopback(False)
+    try:
+        _touch(load_ray().util.get_node_ip_address(), address.port)
+    except OSError:
+        return True
+    return False
+
+
+def _touch(host: str, port: int) -> None:
+    socket.create_connection((host, port), timeout=_PROBE_S).close()
 
 
 def _no_cluster(address: RayAddress, error: OSError) -> NoClusterError:

@@ -1,0 +1,39 @@
+"""Awaiting what Ray's actors answer, and saying in one line why one did not."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from sage.errors import shorten
+
+_MOST = 300
+
+
+def asked(reference: Any) -> asyncio.Future[Any]:
+    """Return a future of a call's answer; of a connection through ``ray://`` too."""
+    future: asyncio.Future[Any] = asyncio.wrap_future(reference.future())
+    future.add_done_callback(_seen)
+    return future
+
+
+async def answer(reference: Any) -> Any:
+    """Wait for a call's answer.
+
+    Giving up the waiting does not touch the call: Ray's own future must not be cancelled under it.
+    """
+    return await asyncio.shield(asked(reference))
+
+
+def _seen(future: asyncio.Future[Any]) -> None:
+    # An answer that nobody waits for any more is no error to report.
+    if not future.cancelled():
+        future.exception()
+
+
+def why(error: BaseException) -> str:
+    """Return the reason in Ray's error, which spreads over many lines, in one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(("File ", "Traceback", "class_name:"))]
+    text = " ".join(told) or type(error).__name__
+    return text if len(text) <= _MOST else shorten(text, _MOST)

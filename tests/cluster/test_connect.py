@@ -1,0 +1,88 @@
+"""Connecting to a real Ray cluster, and what goes wrong in one line."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from typing import Any
+
+import pytest
+
+from sage.cluster.config import RayConfig
+from sage.cluster.connect import RayCluster
+from sage.errors import ClusterError, NoClusterError, ResourceError
+from tests.ray_nodes import add_node
+
+
+def test_what_the_cluster_has_is_known_by_node(ray_cluster: Any) -> None:
+    """Totals and what is free, and the connection ends with the block."""
+    import ray
+
+    before = signal.getsignal(signal.SIGTERM)
+    with RayCluster(RayConfig(address=ray_cluster.address)) as connection:
+        assert connection.resources()["CPU"] == 2
+        assert [(node.cpus, node.free_cpus, node.gpus) for node in connection.nodes()] == [
+            (1, 1, 0),
+            (1, 1, 0),
+        ]
+        assert signal.getsignal(signal.SIGTERM) is before
+    assert not ray.is_initialized()
+
+
+def test_more_than_there_is_names_both_numbers(ray_cluster: Any) -> None:
+    """At once, and no connection is left."""
+    import ray
+
+    config = RayConfig(address=ray_cluster.address, num_cpus=32, num_gpus=4)
+    with pytest.raises(ResourceError) as caught:
+        RayCluster(config).connect()
+    assert "32 CPUs are asked for" in str(caught.value)
+    assert f"the Ray cluster at {ray_cluster.address} has 2" in str(caught.value)
+    assert "4 GPUs are asked for" in str(caught.value)
+    assert not ray.is_initialized()
+
+
+def test_waiting_says_what_for_and_ends_when_it_is_there(ray_cluster: Any) -> None:
+    """The reason is told once; a node that joins ends the wait."""
+    told: list[str] = []
+    added: list[Any] = []
+
+    def join(seconds: float) -> None:
+        if not added:
+            added.append(add_node(ray_cluster, 3))
+
+    config = RayConfig(address=ray_cluster.address, num_cpus=4, wait=True)
+    try:
+        with RayCluster(config, on_wait=told.append, pause=join) as connection:
+            assert connection.resources()["CPU"] == 5
+    finally:
+        for node in added:
+            ray_cluster.remove_node(node)
+    assert len(told) == 1
+    assert told[0].startswith("waiting: 4 CPUs are asked for")
+
+
+def test_one_process_has_one_connection(ray_cluster: Any) -> None:
+    """The same cluster is shared, and left to who opened it; another one is an error."""
+    import ray
+
+    with RayCluster(RayConfig(address=ray_cluster.address)):
+        with RayCluster(RayConfig()) as second:
+            assert second.resources()["CPU"] >= 2
+        assert ray.is_initialized()
+        with pytest.raises(ClusterError, match="is connected to the Ray cluster at"):
+            RayCluster(RayConfig(address="127.0.0.1:1")).connect()
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}"])
+def test_no_cluster_at_the_address(form: str) -> None:
+    """Said at once, with the address and what to do."""
+    with socket.socket() as held:  # bound, so that nobody else takes it, but not listened on
+        held.bind(("127.0.0.1", 0))
+        address = form.format(port=held.getsockname()[1])
+        with pytest.raises(NoClusterError) as caught:
+            RayCluster(RayConfig(address=address)).connect()
+    assert str(caught.value) == (
+        f"no Ray cluster answers at {address}: Connection refused; start one with "
+        '`ray start --head`, or give the address "local"'
+    )
