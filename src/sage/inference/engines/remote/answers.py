@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from sage.errors import shorten
-
 _MOST = 300
+# Lines of Ray's errors that say who and not why.
+_WHO = ("class_name:", "actor_id:", "pid:", "namespace:", "ip:", "name:", "The actor died unexpect")
 
 
 def asked(reference: Any) -> asyncio.Future[Any]:
@@ -33,7 +33,7 @@ def _seen(future: asyncio.Future[Any]) -> None:
 
 def why(error: BaseException) -> str:
     """Return the reason in Ray's error, which spreads over many lines, in one."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("File ", "Traceback", "class_name:"))]
-    text = " ".join(told) or type(error).__name__
-    return text if len(text) <= _MOST else shorten(text, _MOST)
+    lines = [line.strip() for line in str(error).splitlines()]
+    text = " ".join(line for line in lines if line and not line.startswith(_WHO))
+    text = text or type(error).__name__
+    return text if len(text) <= _MOST else f"{text[: _MOST - 1]}…"

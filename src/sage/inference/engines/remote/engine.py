@@ -173,11 +173,11 @@ class RayEngine:
         looks = 0
         try:
             while not (await asyncio.wait([hostname], timeout=_LOOK_S))[0]:
-                looks += 1
                 short = await asyncio.to_thread(self._shortage)
+                looks = looks + 1 if short else 0
                 if short and looks >= _LOOKS_TO_FAIL and not self._may_wait():
                     raise ResourceError(f"{self._order.id}: {short}")
-                if looks >= _LOOKS_TO_SAY:
+                if looks == 0 or looks >= _LOOKS_TO_SAY:
                     self._tell(f"waits for room: {short}" if short else "")
         finally:
             self._tell("")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,15 +11,20 @@ from typing import TYPE_CHECKING
 from sage.cluster.connect import RayCluster
 from sage.config.paths import UserPaths
 from sage.config.settings import Settings
+from sage.errors import ResourceError
 from sage.inference.engines.remote.config import RemoteConfig
 from sage.inference.engines.remote.engine import RayEngine
 from sage.inference.engines.remote.order import EngineOrder
+from sage.inference.engines.remote.placement import Room
 from sage.inference.engines.remote.plan import plan_remote
-from sage.inference.engines.remote.rooms import rooms
+from sage.inference.engines.remote.rooms import empty_rooms, rooms
 from sage.inference.engines.spec import EngineSpec
 
 if TYPE_CHECKING:
     from sage.inference.engines.plan import StackConfig, StackPlan
+
+_LOOKS = 6
+_LOOK_S = 0.5
 
 
 class Fleet:
@@ -49,8 +56,22 @@ class Fleet:
         self._cluster.disconnect()
 
     def plan(self, config: StackConfig, paths: UserPaths, settings: Settings) -> StackPlan:
-        """Return what will run; see `plan_remote`."""
-        plan = plan_remote(config, self._remote, rooms(self._cluster), paths, settings)
+        """Return what will run; see `plan_remote`.
+
+        What was freed a moment ago, as by a stack that is started again, is not seen as free at
+        once; what the cluster would hold when empty is therefore looked for a few seconds.
+        """
+        for _ in range(_LOOKS):
+            with contextlib.suppress(ResourceError):
+                return self._plan(config, rooms(self._cluster), paths, settings)
+            self._plan(config, empty_rooms(self._cluster), paths, settings)
+            time.sleep(_LOOK_S)
+        return self._plan(config, rooms(self._cluster), paths, settings)
+
+    def _plan(
+        self, config: StackConfig, free: list[Room], paths: UserPaths, settings: Settings
+    ) -> StackPlan:
+        plan = plan_remote(config, self._remote, free, paths, settings)
         self._orders = {order.id: order for order in plan.orders}
         return plan
 

@@ -9,3 +9,8 @@ from sage.inference.engines.remote.placement import Room
 def rooms(cluster: RayCluster) -> list[Room]:
     """Return the free CPUs and GPUs of each living node."""
     return [Room(node.hostname, node.free_cpus, node.free_gpus) for node in cluster.nodes()]
+
+
+def empty_rooms(cluster: RayCluster) -> list[Room]:
+    """Return what each living node has when nobody holds any of it."""
+    return [Room(node.hostname, node.cpus, node.gpus) for node in cluster.nodes()]
