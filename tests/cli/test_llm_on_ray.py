@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -15,46 +16,40 @@ import pytest
 from tests.support import running, wait_until
 
 SAGE = str(Path(sys.executable).parent / "sage")
-SERVE = ("llm", "serve", "--on", "ray", "--ray-address", "local", "--gateway-port", "0")
 
 
 def sage(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [SAGE, *arguments], capture_output=True, text=True, check=False, timeout=90
+        [SAGE, *arguments], capture_output=True, text=True, check=False, timeout=50
     )
 
 
-def _family(pid: int) -> list[int]:
-    """Return a process and everything that it started."""
-    process = psutil.Process(pid)
-    return [pid, *(child.pid for child in process.children(recursive=True))]
-
-
-@pytest.mark.engines
-def test_serve_status_logs_stop_on_ray() -> None:
-    """As on one machine; the end leaves neither engines nor Ray."""
-    started = sage(*SERVE, "--no-embedding", "--background")
-    assert started.returncode == 0, started.stderr
+def _status() -> tuple[dict[str, Any], list[int]]:
+    """Return what is served, and the pids of the one engine and of its actor."""
     report = json.loads(sage("llm", "status", "--json").stdout)
     (instance,) = report["instances"]
-    assert instance["node"]
-    assert instance["health"] == "healthy"
-    assert f"llama.cpp on {instance['node']}" in sage("llm", "status").stdout
-    assert "model loaded" in sage("llm", "logs", "llm-1").stdout
-    family = _family(report["pid"])
-    assert instance["pid"] in family
-    assert sage("llm", "stop").stdout == "stopped 2 processes\n"
-    wait_until(lambda: running(family) == [])
+    return report, [instance["pid"], psutil.Process(instance["pid"]).ppid()]
 
 
 @pytest.mark.engines
-def test_a_stack_on_ray_killed_outright_leaves_nothing() -> None:
-    """kill -9 of the process that serves: Ray ends the actors, and ends itself."""
-    assert sage(*SERVE, "--no-embedding", "--background").returncode == 0
-    report = json.loads(sage("llm", "status", "--json").stdout)
-    family = _family(report["pid"])
-    os.kill(report["pid"], signal.SIGKILL)
-    wait_until(lambda: running(family) == [])
+def test_the_life_of_a_stack_on_ray(ray_cluster: Any) -> None:
+    """Serve, status, logs and restart as on one machine; kill -9 of the stack leaves no engine."""
+    where = ("--on", "ray", "--ray-address", ray_cluster.address, "--cpus", "0.1")
+    started = sage("llm", "serve", *where, "--no-embedding", "--gateway-port", "0", "--background")
+    assert started.returncode == 0, started.stderr
+    report, pids = _status()
+    assert report["healthy"]
+    node = report["instances"][0]["node"]
+    assert f"llama.cpp on {node} (127.0.0.1)" in sage("llm", "status").stdout
+    assert "model loaded" in sage("llm", "logs", "llm-1").stdout
+
+    assert sage("llm", "restart").returncode == 0
+    assert running(pids) == []
+    again, pids = _status()
+    assert again["gateway_url"] == report["gateway_url"]
+
+    os.kill(again["pid"], signal.SIGKILL)
+    wait_until(lambda: running(pids) == [])
     assert sage("llm", "stop").stdout == "nothing is running\n"
 
 

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import subprocess
+import sys
 from typing import Any
 
+import psutil
 import pytest
 
 from sage.cluster.config import RayConfig
 from sage.cluster.connect import RayCluster
 from sage.errors import ClusterError, NoClusterError, ResourceError
 from tests.ray_nodes import add_node
+from tests.support import running, wait_until
+
+LOCAL = """
+import signal, sys
+from sage.cluster.config import RayConfig
+from sage.cluster.connect import RayCluster
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+with RayCluster(RayConfig("local", num_cpus=1, object_store_memory=80 << 20)) as cluster:
+    (node,) = cluster.nodes()
+    print(node.address, node.cpus / 2, flush=True)
+    signal.pause()
+"""
 
 
 def test_what_the_cluster_has_is_known_by_node(ray_cluster: Any) -> None:
@@ -86,3 +102,16 @@ def test_no_cluster_at_the_address(form: str) -> None:
         f"no Ray cluster answers at {address}: Connection refused; start one with "
         '`ray start --head`, or give the address "local"'
     )
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_a_local_cluster_ends_with_its_process(end: signal.Signals) -> None:
+    """Whether the process ends as it should or not; only this machine reaches it meanwhile."""
+    process = subprocess.Popen([sys.executable, "-c", LOCAL], stdout=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "127.0.0.1 0.5\n"
+        family = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+        assert len(family) >= 3
+        os.kill(process.pid, end)
+    wait_until(lambda: running(family) == [])

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from sage.cluster.address import AddressKind, RayAddress
 from sage.cluster.config import RayConfig
+from sage.cluster.reaper import Reaper
 from sage.config.ports import LOOPBACK
 from sage.config.settings import export, temporarily
 from sage.errors import ClusterError, ConfigError, NoClusterError, ResourceError
@@ -97,6 +98,7 @@ class RayCluster:
         self._pause = pause
         self._ray: Any = None
         self._owned = False
+        self._reaper: Reaper | None = None
 
     @property
     def ray(self) -> Any:
@@ -126,6 +128,8 @@ class RayCluster:
         else:
             _open(ray, self.config, log_to_driver=self._log_to_driver)
             self._owned = True
+            if self.config.where.kind is AddressKind.LOCAL:
+                self._reaper = Reaper(_started())
         self._ray = ray
         try:
             self.require(self.config.num_cpus or 0, self.config.num_gpus or 0)
@@ -143,6 +147,9 @@ class RayCluster:
         if ray is not None and self._owned:
             self._owned = False
             ray.shutdown()
+        reaper, self._reaper = self._reaper, None
+        if reaper is not None:
+            reaper.release()
 
     def __enter__(self) -> Self:
         return self.connect()
@@ -290,6 +297,13 @@ def _local(config: RayConfig) -> dict[str, Any]:
         "object_store_memory": config.object_store_memory,
         "include_dashboard": config.dashboard,
     }
+
+
+def _started() -> list[int]:
+    """Return the pids of Ray's processes that this one has started."""
+    worker: Any = importlib.import_module("ray._private.worker")
+    node = worker._global_node  # noqa: SLF001 - Ray has no other way to ask
+    return [info.process.pid for infos in node.all_processes.values() for info in infos]
 
 
 def _probe(address: RayAddress) -> bool:
