@@ -27,11 +27,10 @@ NAMESPACE = "sage"
 _LOOPBACKS = (LOOPBACK, "localhost", "::1")
 _PROBE_S = 5.0
 _POLL_S = 1.0
-# Left to itself, Ray looks for minutes for a cluster that is not there, and prints of each try.
+# Left to itself, Ray looks for minutes for a cluster that is not there.
 _PATIENCE = {
     "RAY_gcs_server_port_wait_time_s": "1",
     "RAY_py_gcs_connect_timeout_s": "5",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
 
 
@@ -335,6 +334,16 @@ def _no_cluster(address: RayAddress, error: OSError) -> NoClusterError:
         f"no Ray cluster answers at {address}: {reason}; start one with `ray start --head`, or "
         'give the address "local"'
     )
+
+
+def take_back_signals() -> None:
+    """Have SIGTERM go to this process's own handler alone, after connecting in another thread.
+
+    Ray puts one before it that prints a stack trace. Does nothing outside the main thread.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _one_line(error: BaseException) -> str:

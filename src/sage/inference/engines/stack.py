@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from sage.cluster.connect import take_back_signals
 from sage.config.lock import exclusive_now
 from sage.config.paths import UserPaths, user_paths
 from sage.config.settings import load_settings
@@ -154,6 +155,7 @@ class Stack:
             return plan_stack(self.config, self.paths, load_settings())
         self._resources.callback(self._fleet.disconnect)
         await asyncio.to_thread(self._fleet.connect)
+        take_back_signals()
         return await asyncio.to_thread(self._fleet.plan, self.config, self.paths, load_settings())
 
     def _runner(self, spec: EngineSpec, logs: Path) -> EngineRunner:

@@ -82,6 +82,7 @@ class RayEngine:
         self._life: _Life | None = None
         self._log_start = 0
         self._was_placed = False
+        self._has_ended = False
 
     @property
     def spec(self) -> EngineSpec:
@@ -90,13 +91,13 @@ class RayEngine:
 
     @property
     def pid(self) -> int | None:
-        """The engine's pid on its node."""
-        return self._life.placed.pid if self._life else None
+        """The engine's pid on its node while it runs."""
+        return self._life.placed.pid if self._life and not self._has_ended else None
 
     @property
     def started(self) -> float | None:
-        """When it was started, by its node's clock."""
-        return self._life.placed.started if self._life else None
+        """When it was started, by its node's clock, while it runs."""
+        return self._life.placed.started if self._life and not self._has_ended else None
 
     @property
     def node(self) -> str | None:
@@ -130,6 +131,7 @@ class RayEngine:
         self._life = _Life(self._actor, node, placed, pump)
         self._spec = placed.spec
         self._was_placed = True
+        self._has_ended = False
 
     async def ended(self) -> str:
         """Wait until the engine, its actor or its node is gone; say which and why."""
@@ -138,7 +140,9 @@ class RayEngine:
             raise RuntimeError(f"{self._order.id} was never started")
         try:
             how: str = await answer(life.actor.ended.remote())
+            self._has_ended = True
         except self._cluster.ray.exceptions.RayError as error:
+            self._has_ended = True
             return f"was lost with its actor on node {life.node}: {why(error)}"
         await asyncio.wait([life.pump], timeout=_LOG_END_S)
         return how
