@@ -15,7 +15,8 @@ _NODE = {
     "node_ip_address": "127.0.0.1",
     "object_store_memory": 80 << 20,
     "include_dashboard": False,
-    "num_gpus": 0,
+    # Not there, but Ray hands them out.
+    "num_gpus": 1,
 }
 
 

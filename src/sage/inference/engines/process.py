@@ -92,6 +92,10 @@ class EngineProcess:
         """Wait for the engine's end and say how it ended."""
         return describe_exit(await self.wait())
 
+    async def unreachable(self) -> str | None:
+        """Return None: an engine on this machine that is well is reached."""
+        return None
+
     async def stop(self, grace: float) -> None:
         """End the whole group: SIGTERM, and SIGKILL after ``grace`` seconds."""
         if self._process is None:

@@ -54,6 +54,13 @@ class EngineRunner(Protocol):
         """Wait for the engine's end and say how it ended."""
         ...
 
+    async def unreachable(self) -> str | None:
+        """Say that the engine is well but cannot be reached from here; None while that may change.
+
+        Asked again and again while it starts.
+        """
+        ...
+
     async def stop(self, grace: float) -> None:
         """End it with all that it started: asked first, killed after ``grace`` seconds."""
         ...

@@ -154,6 +154,8 @@ class Supervisor:
                         raise _died_starting(engine, exited.result())
                     if healthy:
                         break
+                    if cut_off := await engine.process.unreachable():
+                        raise EngineStartError(cut_off)
                     await asyncio.wait([exited], timeout=self._timing.poll)
         except TimeoutError:
             raise EngineStartError(

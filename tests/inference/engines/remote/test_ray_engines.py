@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ def _paths(factory: pytest.TempPathFactory) -> UserPaths:
 
 
 def _config(ray_cluster: Any, **more: Any) -> StackConfig:
-    remote = RemoteConfig(RayConfig(address=ray_cluster.address), cpus=0.9)
+    remote = RemoteConfig(RayConfig(address=ray_cluster.address), cpus=0.9, gpus=1)
     return replace(StackConfig(gateway_port=0, embedding=False, instances=2, remote=remote), **more)
 
 
@@ -52,10 +53,8 @@ def _engines(stack: Stack) -> dict[str, RunningEngine]:
     return {engine.id: engine for engine in state.engines}
 
 
-def _pids(stack: Stack) -> list[int]:
-    """Return the pids of the engines and of their actors."""
-    engines = [engine.pid for engine in _engines(stack).values() if engine.pid is not None]
-    return engines + [psutil.Process(pid).ppid() for pid in engines]
+def _environment(engine: RunningEngine) -> dict[str, str]:
+    return psutil.Process(engine.pid).environ()
 
 
 def _ask(stack: Stack) -> httpx2.Response:
@@ -77,10 +76,11 @@ def _replaced(stack: Stack, old: RunningEngine) -> bool:
 
 
 def test_engines_on_two_nodes_answer_through_one_gateway(stack: Stack) -> None:
-    """One on each node, on the loopback address, which is enough on one machine."""
+    """One on each node with its GPU, on the loopback address, which is enough on one machine."""
     assert _answering(stack) == {"llm-1", "llm-2"}
     engines = _engines(stack).values()
     assert all(engine.url.startswith("http://127.0.0.1:") for engine in engines)
+    assert [_environment(engine)["CUDA_VISIBLE_DEVICES"] for engine in engines] == ["0", "0"]
     raylets = {psutil.Process(engine.pid).parents()[1].pid for engine in engines}
     assert len(raylets) == 2
 
@@ -89,6 +89,23 @@ def test_what_an_engine_prints_comes_here(stack: Stack) -> None:
     """`sage llm logs` reads it from a file on this machine."""
     log = stack.paths.logs / "llm-1.log"
     wait_until(lambda: "model loaded" in log.read_text(encoding="utf-8"))
+
+
+def test_an_engine_that_only_its_node_reaches_is_known(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its node finds it well again and again: then it is the way that is closed."""
+    monkeypatch.setattr("sage.inference.engines.remote.engine._REACH_LOOK_S", 0.0)
+    engine = stack._supervisor.engines[0].process
+
+    async def look() -> list[str | None]:
+        return [await engine.unreachable() for _ in range(3)]
+
+    first, second, third = asyncio.run(look())
+    assert first is None
+    assert second is None
+    assert third is not None
+    assert f"but this machine cannot reach {engine.spec.url}" in third
 
 
 def test_an_engine_and_an_actor_killed_outright_are_replaced(stack: Stack) -> None:
@@ -117,7 +134,10 @@ def test_a_lost_nodes_engine_waits_for_room_and_goes_where_there_is_some(
     (other,) = {"llm-1", "llm-2"} - {old.id}
     ray_cluster.remove_node(node, allow_graceful=False)
     wait_until(lambda: "waits for room" in _engines(stack)[old.id].note, _PATIENCE_S)
-    assert "1 engine needs 0.9 CPUs on one node; free: 0.1 CPUs" in _engines(stack)[old.id].note
+    assert (
+        "1 engine needs 0.9 CPUs and 1 GPU on one node; free: 0.1 CPUs"
+        in _engines(stack)[old.id].note
+    )
     assert running([old.pid or 0]) == []
     assert _answering(stack) == {other}
     add_node(ray_cluster, 1)
@@ -151,3 +171,17 @@ def test_a_model_that_is_not_on_the_node_is_named_with_it(
         running_stack(config, paths=_paths(tmp_path_factory)),
     ):
         pass
+
+
+def test_the_end_of_a_stack_leaves_nothing_on_any_node(
+    stack: Stack, ray_cluster: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Neither the engine nor its actor."""
+    remote = RemoteConfig(RayConfig(address=ray_cluster.address), cpus=0.05)
+    config = _config(ray_cluster, instances=1, remote=remote)
+    with running_stack(config, paths=_paths(tmp_path_factory)) as small:
+        (engine,) = _engines(small).values()
+        assert engine.pid is not None
+        pids = [engine.pid, psutil.Process(engine.pid).ppid()]
+        assert _ask(small).status_code == 200
+    wait_until(lambda: running(pids) == [])

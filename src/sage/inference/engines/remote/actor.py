@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from sage.config.ports import LOOPBACK
 from sage.config.settings import load_settings
 from sage.errors import EngineStartError, SageError
 from sage.inference.engines.command import engine_spec
+from sage.inference.engines.health import HealthProbe
 from sage.inference.engines.kinds import EngineKind
 from sage.inference.engines.process import EngineProcess
 from sage.inference.engines.remote.order import EngineOrder, Placed, Refused
@@ -69,6 +71,11 @@ class EngineActor:
         how = await self._running().ended()
         self._has_ended = True
         return how
+
+    async def healthy(self) -> bool:
+        """Whether the engine says, to its own node, that it is ready."""
+        async with contextlib.aclosing(HealthProbe()) as probe:
+            return await probe.healthy(self._running().spec.url)
 
     async def read_log(self, offset: int) -> bytes | None:
         """Return what the log has from a byte on, waiting a few seconds for something.

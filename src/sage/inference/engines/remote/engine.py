@@ -37,6 +37,9 @@ _LOOKS_TO_SAY = 5
 _LOOKS_TO_FAIL = 30
 _LOG_END_S = 2.0
 _STOP_SLACK_S = 5.0
+# How often, and how far apart, its node must find an engine well that this machine cannot reach.
+_REACH_LOOKS = 3
+_REACH_LOOK_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,8 @@ class RayEngine:
         self._log_start = 0
         self._was_placed = False
         self._has_ended = False
+        self._looks_well = 0
+        self._next_look = 0.0
 
     @property
     def spec(self) -> EngineSpec:
@@ -132,6 +137,7 @@ class RayEngine:
         self._spec = placed.spec
         self._was_placed = True
         self._has_ended = False
+        self._looks_well = 0
 
     async def ended(self) -> str:
         """Wait until the engine, its actor or its node is gone; say which and why."""
@@ -146,6 +152,22 @@ class RayEngine:
             return f"was lost with its actor on node {life.node}: {why(error)}"
         await asyncio.wait([life.pump], timeout=_LOG_END_S)
         return how
+
+    async def unreachable(self) -> str | None:
+        """Say that its node finds it well while this machine, as the caller sees, does not."""
+        now = asyncio.get_running_loop().time()
+        if self._life is None or now < self._next_look:
+            return None
+        self._next_look = now + _REACH_LOOK_S
+        with contextlib.suppress(self._cluster.ray.exceptions.RayError):
+            well = await answer(self._life.actor.healthy.remote())
+            self._looks_well = self._looks_well + 1 if well else 0
+        if self._looks_well < _REACH_LOOKS:
+            return None
+        return (
+            f"{self._order.id} is well on node {self.node}, but this machine cannot reach "
+            f"{self._spec.url}; open that way, or run `sage llm serve` where it is open"
+        )
 
     async def stop(self, grace: float) -> None:
         """End the engine's process group, then its actor, wherever they are."""
