@@ -32,6 +32,7 @@ def _status() -> tuple[dict[str, Any], list[int]]:
 
 
 @pytest.mark.engines
+@pytest.mark.timeout(120)
 def test_the_life_of_a_stack_on_ray(ray_cluster: Any) -> None:
     """Serve, status, logs and restart as on one machine; kill -9 of the stack leaves no engine."""
     where = ("--on", "ray", "--ray-address", ray_cluster.address, "--cpus", "0.1")

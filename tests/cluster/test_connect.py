@@ -13,7 +13,7 @@ import pytest
 
 from sage.cluster.config import RayConfig
 from sage.cluster.connect import RayCluster
-from sage.errors import ClusterError, NoClusterError, ResourceError
+from sage.errors import ClusterError, ConfigError, NoClusterError, ResourceError
 from tests.ray_nodes import add_node
 from tests.support import running, wait_until
 
@@ -86,6 +86,13 @@ def test_one_process_has_one_connection(ray_cluster: Any) -> None:
         assert ray.is_initialized()
         with pytest.raises(ClusterError, match="is connected to the Ray cluster at"):
             RayCluster(RayConfig(address="127.0.0.1:1")).connect()
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line, with the command that installs it."""
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"pip install 'sage-stack\[ray\]'$"):
+        RayCluster(RayConfig(address="local")).connect()
 
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}"])

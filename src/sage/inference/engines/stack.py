@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from sage.cluster.connect import take_back_signals
+from sage.cluster.opening import take_back_signals
 from sage.config.lock import exclusive_now
 from sage.config.paths import UserPaths, user_paths
 from sage.config.settings import load_settings
@@ -26,9 +26,9 @@ from sage.inference.engines.plan import StackConfig, StackPlan, plan_stack
 from sage.inference.engines.process import EngineProcess
 from sage.inference.engines.remote.fleet import Fleet
 from sage.inference.engines.runner import EngineRunner
+from sage.inference.engines.running import running_engine, who_runs
 from sage.inference.engines.spec import EngineSpec, base_url
 from sage.inference.engines.state import (
-    RunningEngine,
     StackState,
     cannot_write,
     created,
@@ -36,7 +36,7 @@ from sage.inference.engines.state import (
     remove_state,
     write_state,
 )
-from sage.inference.engines.supervisor import SupervisedEngine, Supervisor, Timing
+from sage.inference.engines.supervisor import Supervisor, Timing
 from sage.inference.gateway.config import UnifiedServerConfig
 from sage.inference.gateway.unified import UnifiedAPIServer
 from sage.inference.listeners import listen
@@ -178,7 +178,7 @@ class Stack:
         except OSError as error:
             raise cannot_write(self.paths.state, error) from error
         if not held:
-            raise AlreadyRunningError(_who_runs(read_state(self.paths)))
+            raise AlreadyRunningError(who_runs(read_state(self.paths)))
 
     def _engine_up(self, spec: EngineSpec) -> None:
         moved = spec not in self._plan.engines
@@ -224,41 +224,10 @@ class Stack:
             gateway_port=self._plan.gateway_port,
             ready=self._serving,
             arguments=self._arguments,
-            engines=[_running(engine) for engine in self._supervisor.engines],
+            engines=[running_engine(engine) for engine in self._supervisor.engines],
             folder=str(self._folder),
             needs_key=bool(self._server.config.api_keys),
         )
-
-
-def _running(engine: SupervisedEngine) -> RunningEngine:
-    spec, process = engine.spec, engine.process
-    placed = process.node != ""
-    return RunningEngine(
-        id=spec.id,
-        kind=spec.kind.value,
-        engine=spec.engine.value,
-        model=spec.model,
-        host=spec.host,
-        port=spec.port if placed else 0,
-        url=spec.url if placed else "",
-        status=engine.status.value,
-        log=str(process.log),
-        pid=process.pid,
-        pid_created=process.started,
-        deaths=engine.deaths,
-        node=process.node,
-        note=process.note,
-    )
-
-
-def _who_runs(state: StackState | None) -> str:
-    if state is None:
-        return "another `sage llm serve` is just starting; `sage llm status` shows it"
-    ports = ", ".join(f"{engine.port} ({engine.id})" for engine in state.engines)
-    return (
-        f"a stack is running already: pid {state.pid} holds ports {state.gateway_port} (gateway), "
-        f"{ports}; stop it with `sage llm stop`"
-    )
 
 
 @contextmanager

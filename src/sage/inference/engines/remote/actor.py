@@ -8,7 +8,7 @@ import socket
 from dataclasses import replace
 from pathlib import Path
 
-from sage.cluster.connect import load_ray
+from sage.cluster.opening import load_ray
 from sage.config.paths import UserPaths, user_paths
 from sage.config.ports import LOOPBACK
 from sage.config.settings import load_settings
@@ -40,6 +40,10 @@ class EngineActor:
         self._order = order
         self._process: EngineProcess | None = None
         self._has_ended = False
+
+    def __repr__(self) -> str:
+        """Name the engine, as Ray's dashboard shows it."""
+        return f"EngineActor({self._order.id})"
 
     async def hostname(self) -> str:
         """Return the node's name; an answer means that the actor has its place."""
