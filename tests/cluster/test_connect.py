@@ -77,13 +77,12 @@ def test_waiting_says_what_for_and_ends_when_it_is_there(ray_cluster: Any) -> No
 
 
 def test_one_process_has_one_connection(ray_cluster: Any) -> None:
-    """The same cluster is shared, and left to who opened it; another one is an error."""
-    import ray
+    """The same cluster is shared until the last one ends; another cluster is an error."""
 
-    with RayCluster(RayConfig(address=ray_cluster.address)):
-        with RayCluster(RayConfig()) as second:
-            assert second.resources()["CPU"] >= 2
-        assert ray.is_initialized()
+    first = RayCluster(RayConfig(address=ray_cluster.address)).connect()
+    with RayCluster(RayConfig()) as second:
+        first.disconnect()
+        assert second.resources()["CPU"] >= 2
         with pytest.raises(ClusterError, match="is connected to the Ray cluster at"):
             RayCluster(RayConfig(address="127.0.0.1:1")).connect()
 

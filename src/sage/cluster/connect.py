@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,11 +45,49 @@ class ClusterNode:
     free_gpus: float
 
 
+class _Connection:
+    """The one connection of this process: how many use it, and what ends with it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users = 0
+        # As what it was opened here; None when it was there before.
+        self._address: str | None = None
+        self._reaper: Reaper | None = None
+
+    def enter(self, ray: Any, config: RayConfig, *, log_to_driver: bool) -> None:
+        with self.lock:
+            address = str(config.where)
+            if ray.is_initialized():
+                if address != self._address:
+                    check_same(ray, config.where)
+            else:
+                open_cluster(ray, config, log_to_driver=log_to_driver)
+                self.users, self._address = 0, address
+                if config.where.kind is AddressKind.LOCAL:
+                    self._reaper = Reaper(started())
+            self.users += 1
+
+    def leave(self, ray: Any) -> None:
+        with self.lock:
+            self.users -= 1
+            if self.users or self._address is None:
+                return
+            self._address = None
+            ray.shutdown()
+            reaper, self._reaper = self._reaper, None
+            if reaper is not None:
+                reaper.release()
+
+
+_connection = _Connection()
+
+
 class RayCluster:
     """This process's connection to a cluster; a context manager.
 
-    One process has one connection. When it has one already, to the cluster that is asked for or
-    with the address ``auto``, that one is used, and left open at the end.
+    One process has one connection, which all that ask for the same cluster, or for ``auto``,
+    share; it ends with the last of them. One that was there before the first stays open.
 
     Args:
         config: which cluster, and what it must have.
@@ -71,8 +110,6 @@ class RayCluster:
         self._on_wait = on_wait
         self._pause = pause
         self._ray: Any = None
-        self._owned = False
-        self._reaper: Reaper | None = None
 
     @property
     def ray(self) -> Any:
@@ -97,14 +134,9 @@ class RayCluster:
             ConfigError: Ray is not installed.
         """
         ray = load_ray()
-        if ray.is_initialized():
-            check_same(ray, self.config.where)
-        else:
-            open_cluster(ray, self.config, log_to_driver=self._log_to_driver)
-            self._owned = True
-            if self.config.where.kind is AddressKind.LOCAL:
-                self._reaper = Reaper(started())
-        self._ray = ray
+        if self._ray is None:
+            _connection.enter(ray, self.config, log_to_driver=self._log_to_driver)
+            self._ray = ray
         try:
             self.require(self.config.num_cpus or 0, self.config.num_gpus or 0)
         except BaseException:
@@ -113,17 +145,13 @@ class RayCluster:
         return self
 
     def disconnect(self) -> None:
-        """End the connection, and with it what this process started on the cluster.
+        """End the connection, unless others use it, and with it what it started on the cluster.
 
         Ray that was started for the address ``local`` is stopped.
         """
         ray, self._ray = self._ray, None
-        if ray is not None and self._owned:
-            self._owned = False
-            ray.shutdown()
-        reaper, self._reaper = self._reaper, None
-        if reaper is not None:
-            reaper.release()
+        if ray is not None:
+            _connection.leave(ray)
 
     def __enter__(self) -> Self:
         return self.connect()
