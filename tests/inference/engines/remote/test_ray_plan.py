@@ -57,6 +57,15 @@ def test_vllm_takes_the_gpus_that_a_model_is_split_over() -> None:
     assert _plan(split, RemoteConfig(gpus=0, cpus=4)).orders[0].need == Need(4, 0)
 
 
+def test_an_embedding_model_alone_takes_what_is_asked() -> None:
+    """Its options and amounts are then the engine's own."""
+    options = EngineOptions(extra=("--max-batch-tokens", "64"))
+    config = StackConfig(llm=False, options=options)
+    (order,) = _plan(config, RemoteConfig(cpus=3, gpus=1)).orders
+    assert (order.id, order.need) == ("embedding-1", Need(3, 1))
+    assert order.options.extra == ("--threads", "3", "--max-batch-tokens", "64")
+
+
 def test_the_engine_is_settled_before_a_node_is_chosen() -> None:
     """By name and form of what is asked for: the model need not be on this machine."""
     for asked, engine in (

@@ -32,8 +32,15 @@ def _seen(future: asyncio.Future[Any]) -> None:
 
 
 def why(error: BaseException) -> str:
-    """Return the reason in Ray's error, which spreads over many lines, in one."""
+    """Return the reason in Ray's error, which spreads over many lines, in one.
+
+    Of an exception on a node, whose traceback Ray sends along, that is its last line.
+    """
     lines = [line.strip() for line in str(error).splitlines()]
-    text = " ".join(line for line in lines if line and not line.startswith(_WHO))
-    text = text or type(error).__name__
+    told = [line for line in lines if line and not line.startswith(_WHO)]
+    if any(line.startswith('File "') for line in told):
+        told = told[-1:]
+    text = " ".join(told) or type(error).__name__
+    if "No module named" in text:
+        text += " (every node needs the sage-stack of this machine, with the extra of the engine)"
     return text if len(text) <= _MOST else f"{text[: _MOST - 1]}…"
