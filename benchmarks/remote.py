@@ -24,7 +24,7 @@ from embedding_gateway import texts
 
 from sage.dataflow.guard import JobServices
 from sage.dataflow.pipeline import Pipeline
-from sage.dataflow.runtime.ray import RayBackend, RayCluster, RayConfig
+from sage.dataflow.runtime.ray import JobCluster, RayBackend, RayJobConfig
 from sage.dataflow.submission import make_job
 
 CPUS = 8
@@ -33,7 +33,7 @@ CPUS = 8
 class Remote(Pipeline):
     """A pipeline whose job this process drives, without a job manager between."""
 
-    def __init__(self, cluster: RayCluster) -> None:
+    def __init__(self, cluster: JobCluster) -> None:
         super().__init__("remote", None)
         self._cluster = cluster
 
@@ -54,7 +54,7 @@ class Timed:
     """
 
     def __init__(
-        self, cluster: RayCluster, build: Callable[[Pipeline], object], count: int
+        self, cluster: JobCluster, build: Callable[[Pipeline], object], count: int
     ) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "times"
@@ -68,7 +68,7 @@ class Timed:
         self.rate = count / (last - first)
 
 
-def records(report: Report, cluster: RayCluster, rounds: int) -> None:
+def records(report: Report, cluster: JobCluster, rounds: int) -> None:
     """Measure throughput: a source, two replicas of a map, and a sink."""
     count = 3_000_000
     rates = [
@@ -87,7 +87,7 @@ def records(report: Report, cluster: RayCluster, rounds: int) -> None:
     )
 
 
-def start(report: Report, cluster: RayCluster, rounds: int) -> None:
+def start(report: Report, cluster: JobCluster, rounds: int) -> None:
     """Measure the time to the first record of a job of three actors."""
     seconds = [
         Timed(
@@ -105,7 +105,7 @@ def start(report: Report, cluster: RayCluster, rounds: int) -> None:
     )
 
 
-def calls(report: Report, cluster: RayCluster, rounds: int) -> None:
+def calls(report: Report, cluster: JobCluster, rounds: int) -> None:
     """Measure an async operator."""
     count = 100_000
     rates = [
@@ -126,7 +126,7 @@ def calls(report: Report, cluster: RayCluster, rounds: int) -> None:
     )
 
 
-def embedding(report: Report, cluster: RayCluster, rounds: int) -> None:
+def embedding(report: Report, cluster: JobCluster, rounds: int) -> None:
     """Let a pipeline and Ray Data embed the same texts in turns, each from nothing to the end."""
     import ray.data
 
@@ -173,7 +173,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of each row (default 3)")
     arguments = parser.parse_args()
     report = Report("remote", ["ray"])
-    with RayCluster(RayConfig(address="local", num_cpus=CPUS)) as cluster:
+    with JobCluster(RayJobConfig(address="local", num_cpus=CPUS)) as cluster:
         for name in arguments.only or ROWS:
             ROWS[name](report, cluster, arguments.rounds)
     if not arguments.only:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import gc
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import platformdirs
 import pytest
+
+from tests.ray_nodes import ray_nodes
 
 # Read before any test moves HOME: the models are large, so all tests share the installed ones.
 MODELS_DIR = Path(
@@ -64,6 +68,13 @@ def isolated_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SAGE_NETWORK_REGION", "global")
     monkeypatch.chdir(work)
     return home
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[Any]:
+    """A Ray cluster of two nodes of this machine, with one CPU and one GPU each."""
+    with ray_nodes(1, 1, models=MODELS_DIR) as cluster:
+        yield cluster
 
 
 @pytest.fixture

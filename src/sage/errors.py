@@ -21,6 +21,9 @@ line and exits with ``exit_code``.
     │   ├── RejectedError           429/503: refused for now; carries retry_after
     │   ├── UpstreamError           5xx, or an answer that is not what was promised
     │   └── RequestTimeoutError     no answer within the time given
+    ├── ClusterError                a Ray cluster cannot do what is asked           (exit 7)
+    │   ├── NoClusterError          nothing answers at its address
+    │   └── ResourceError           it has less than was asked for; names both numbers
     └── DataflowError               a pipeline cannot be built or did not finish    (exit 6)
         ├── GraphError              the graph is not one that can run
         ├── OperatorError           an operator raised; names it and the record
@@ -167,6 +170,20 @@ class RequestTimeoutError(InferenceError):
     """No answer came within the time given."""
 
 
+class ClusterError(SageError):
+    """A Ray cluster cannot do what is asked of it."""
+
+    exit_code = 7
+
+
+class NoClusterError(ClusterError):
+    """Nothing answers at a cluster's address."""
+
+
+class ResourceError(ClusterError):
+    """A cluster has less than was asked for; the message names both numbers."""
+
+
 class DataflowError(SageError):
     """A pipeline cannot be built or did not finish.
 
@@ -268,10 +285,6 @@ class GraphChangedError(CheckpointError):
 
     def __reduce__(self) -> tuple[type[GraphChangedError], tuple[int, list[str]]]:
         return type(self), (self.number, self.differences)
-
-
-class ClusterError(DataflowError):
-    """A Ray cluster cannot be reached, is of another version, or has too little for a job."""
 
 
 class JobCancelledError(DataflowError):

@@ -16,6 +16,7 @@ from sage.errors import ConfigError, EngineError
 from sage.inference.engines.options import DTYPES, EngineOptions
 
 if TYPE_CHECKING:
+    from sage.inference.engines.remote.config import RemoteConfig
     from sage.inference.gateway.config import UnifiedServerConfig
 
 
@@ -63,6 +64,30 @@ _SERVE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--tensor-parallel-size", type=int, help="GPUs a model is split over (vLLM)."),
     click.option(
         "--vllm-python", help="Interpreter that has vLLM, if not this one (SAGE_VLLM_PYTHON)."
+    ),
+    click.option(
+        "--on",
+        type=click.Choice(("here", "ray")),
+        default="here",
+        show_default=True,
+        help="Where the engines run: on this machine, or on the nodes of a Ray cluster. The "
+        "gateway runs here.",
+    ),
+    click.option(
+        "--ray-address",
+        help="The cluster: auto (the one that this machine is a node of), local (started here, "
+        "ends with the engines), host:port or ray://host:port.  [default: auto]",
+    ),
+    click.option(
+        "--cpus", type=float, help="CPUs of each engine on Ray.  [default: an equal share]"
+    ),
+    click.option(
+        "--gpus",
+        type=float,
+        help="GPUs of each LLM engine on Ray.  [default: --tensor-parallel-size for vLLM, else 0]",
+    ),
+    click.option(
+        "--wait", is_flag=True, help="Wait until the Ray cluster has room, saying what for."
     ),
     click.option(
         "--background/--foreground", default=False, help="Return when ready, or stay until Ctrl-C."
@@ -127,6 +152,7 @@ def serve(background: bool, **asked: Any) -> int:
         embedding_port=asked["embedding_port"],
         options=options,
         gateway=_gateway(asked["gateway_config"], asked["policy"]),
+        remote=_remote(asked),
     )
     arguments = _as_arguments(asked)
     if background:
@@ -146,6 +172,22 @@ def _gateway(file: str | None, policy: str | None) -> UnifiedServerConfig:
 
     config = load_config(Path(file)) if file else UnifiedServerConfig()
     return dataclasses.replace(config, scheduling_policy=policy) if policy else config
+
+
+def _remote(asked: dict[str, Any]) -> RemoteConfig | None:
+    """Return the cluster that the engines run on, or None for this machine."""
+    from sage.cluster.config import RayConfig
+    from sage.inference.engines.remote.config import RemoteConfig
+
+    names = ("ray_address", "cpus", "gpus", "wait")
+    given = [name for name in names if asked[name] not in (None, False)]
+    if asked["on"] == "here":
+        if given:
+            flags = ", ".join("--" + name.replace("_", "-") for name in given)
+            raise ConfigError(f"{flags} are for engines on a cluster; add --on ray")
+        return None
+    cluster = RayConfig(address=asked["ray_address"] or "auto", wait=asked["wait"])
+    return RemoteConfig(cluster, cpus=asked["cpus"], gpus=asked["gpus"])
 
 
 def _wants_embedding(asked: dict[str, Any]) -> bool:

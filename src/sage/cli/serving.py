@@ -113,7 +113,8 @@ def with_ports(state: StackState) -> list[str]:
     own, separator, extra = _cut(state.arguments)
     ports = ["--gateway-port", str(state.gateway_port)]
     for kind, flag in ((Kind.LLM, "--port"), (Kind.EMBEDDING, "--embedding-port")):
-        first = next((engine.port for engine in state.engines if engine.kind == kind), None)
+        here = (engine for engine in state.engines if engine.node is None)
+        first = next((engine.port for engine in here if engine.kind == kind), None)
         if first is not None:
             ports += [flag, str(first)]
     # Of an option that is given twice, the last one counts.
@@ -194,10 +195,16 @@ def launch(
 def _wait_until_ready(child: subprocess.Popen[bytes], name: str) -> int | None:
     """Wait; None when the child serves, its exit code when it has ended instead."""
     paths = user_paths()
+    told = set()
     while (code := child.poll()) is None:
         state = read_state(paths, name)
-        if state is not None and state.pid == child.pid and state.ready:
-            return None
+        if state is not None and state.pid == child.pid:
+            if state.ready:
+                return None
+            for line in [f"{engine.id} {engine.note}" for engine in state.engines if engine.note]:
+                if line not in told:
+                    click.echo(line, err=True)
+                    told.add(line)
         time.sleep(_POLL_S)
     return code
 

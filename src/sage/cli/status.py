@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from sage.config.paths import UserPaths
 from sage.inference.engines.state import RunningEngine, read_state
@@ -26,6 +27,9 @@ class InstanceReport:
     uptime_s: float | None
     deaths: int
     requests: dict[str, int] | None
+    url: str
+    node: str | None
+    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,9 @@ def _instance(engine: RunningEngine, counted: dict[str, Any] | None) -> Instance
         uptime_s=time.time() - engine.pid_created if alive and engine.pid_created else None,
         deaths=engine.deaths,
         requests={name: counted[name] for name in names} if counted else None,
+        url=engine.url,
+        node=engine.node,
+        note=engine.note,
     )
 
 
@@ -111,8 +118,8 @@ def print_table(report: StackReport) -> None:
     for instance in report.instances:
         table.add_row(
             instance.instance,
-            f"{instance.model}\n[dim]{instance.engine}[/dim]",
-            str(instance.port),
+            f"{instance.model}\n[dim]{instance.engine}{_place(instance)}[/dim]",
+            str(instance.port or "-"),
             str(instance.pid or "-"),
             _health(instance),
             _duration(instance.uptime_s),
@@ -120,11 +127,20 @@ def print_table(report: StackReport) -> None:
         )
     console.print(table)
     for instance in report.instances:
+        if instance.note:
+            console.print(f"{instance.instance} {instance.note}")
         if instance.health == "failed":
             console.print(
                 f"{instance.instance} is given up: see `sage llm logs {instance.instance}`, then "
                 "`sage llm restart`"
             )
+
+
+def _place(instance: InstanceReport) -> str:
+    """Return where an engine of a cluster is: its node, and the address that it is asked at."""
+    if not instance.node:
+        return ""
+    return f" on {instance.node} ({urlsplit(instance.url).hostname})"
 
 
 def _health(instance: InstanceReport) -> str:

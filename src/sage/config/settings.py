@@ -6,6 +6,7 @@ both, so an empty variable in the environment leaves the one in `.env` standing.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import logging
@@ -228,6 +229,21 @@ def export(variable: str, value: str) -> None:
     """Set a variable for libraries that read the environment themselves, unless it has a value."""
     if not os.environ.get(variable, "").strip():
         os.environ[variable] = value
+
+
+@contextlib.contextmanager
+def temporarily(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for a library that reads the environment, and put back what was there."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def visible_devices() -> tuple[str, ...] | None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sage.dataflow.jobs.spec import PipelineSpec
     from sage.dataflow.jobs.wire import Submission
     from sage.dataflow.result import JobResult
-    from sage.dataflow.runtime.ray.config import RayConfig
+    from sage.dataflow.runtime.ray.config import RayJobConfig
 
 _SLICE = 10.0
 
@@ -38,8 +38,8 @@ class RemoteEnvironment(Pipeline):
         host: of the job manager.
         port: of the job manager.
         config: keys of `EnvironmentConfig`, but ``workers``; and "ray", a dict with the keys of
-            `RayConfig`, for a job that runs on a Ray cluster. Without it, the job runs in threads
-            on the job manager's machine.
+            `RayJobConfig`, for a job that runs on a Ray cluster. Without it, the job runs in
+            threads on the job manager's machine.
         token: of the job manager. None takes ``SAGE_JOB_MANAGER_TOKEN``, and then the one of this
             user's own manager on this machine.
         tls: False for plain HTTP, True for TLS with a certificate that the system trusts, or the
@@ -239,16 +239,16 @@ def _run(job: RemoteJob, progress: bool | None) -> JobResult:
     return job.wait()
 
 
-def _ray_config(given: object) -> RayConfig | None:
+def _ray_config(given: object) -> RayJobConfig | None:
     if given is None:
         return None
     if not isinstance(given, Mapping):
         raise ConfigError(
             f'config["ray"] is {shorten(given)}; give a dict, as {{"address": "auto"}}'
         )
-    from sage.dataflow.runtime.ray.config import RayConfig
+    from sage.dataflow.runtime.ray.config import RayJobConfig
 
-    return RayConfig.from_mapping(given)
+    return RayJobConfig.from_mapping(given)
 
 
 def _check_keys(config: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sage.dataflow.runtime.ray import RayCluster, RayConfig
+from sage.dataflow.runtime.ray import JobCluster, RayJobConfig
 
 HERE = Path(__file__).parent
 # Where actors find the modules of these tests: their functions go there by name.
@@ -54,7 +54,7 @@ def raylets() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(raylets: Any) -> Iterator[RayCluster]:
+def ray_cluster(raylets: Any) -> Iterator[JobCluster]:
     """A connection to it."""
-    with RayCluster(RayConfig(address=raylets.address)) as connected:
+    with JobCluster(RayJobConfig(address=raylets.address)) as connected:
         yield connected

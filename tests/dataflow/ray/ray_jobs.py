@@ -11,7 +11,7 @@ from sage.dataflow.job import JobHandle
 from sage.dataflow.launch import Resume
 from sage.dataflow.pipeline import Pipeline
 from sage.dataflow.result import JobResult
-from sage.dataflow.runtime.ray import RayBackend, RayCluster
+from sage.dataflow.runtime.ray import JobCluster, RayBackend
 from sage.dataflow.services import Services
 from sage.dataflow.submission import make_job
 
@@ -19,7 +19,7 @@ from sage.dataflow.submission import make_job
 class RayPipeline(Pipeline):
     """A pipeline whose job is driven by this process."""
 
-    def __init__(self, cluster: RayCluster, config: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, cluster: JobCluster, config: Mapping[str, Any] | None = None) -> None:
         super().__init__("remote", config)
         self._cluster = cluster
 

@@ -11,17 +11,18 @@ import pytest
 from ray_jobs import RayPipeline
 from ray_parts import SeesGpus
 
-from sage.dataflow.runtime.ray import RayCluster, RayConfig
+from sage.dataflow.runtime.ray import JobCluster, RayJobConfig
+from sage.dataflow.runtime.ray.placement import Needs
 from sage.dataflow.sizes import size_text
 from sage.errors import ClusterError, ConfigError, GraphError, UnknownKeyError
 
 CONNECT = """
 import sys
-from sage.dataflow.runtime.ray import RayCluster, RayConfig
+from sage.dataflow.runtime.ray import JobCluster, RayJobConfig
 from sage.errors import SageError
 for address in sys.argv[1:]:
     try:
-        with RayCluster(RayConfig(address=address)):
+        with JobCluster(RayJobConfig(address=address)):
             print("connected")
     except SageError as error:
         print(type(error).__name__, error)
@@ -39,10 +40,12 @@ def test_nothing_at_the_address(free_port: int) -> None:
         check=True,
     )
     for line, address in zip(ran.stdout.splitlines(), addresses, strict=True):
-        assert line.startswith(f"ClusterError no Ray cluster answers at {address}: Connection refu")
+        assert line.startswith(
+            f"NoClusterError no Ray cluster answers at {address}: Connection refu"
+        )
 
 
-def test_more_than_the_cluster_has(ray_cluster: RayCluster) -> None:
+def test_more_than_the_cluster_has(ray_cluster: JobCluster) -> None:
     """The error has what is asked for and what there is, whoever asks."""
     env = RayPipeline(ray_cluster)
     env.from_collection([1]).map(abs, cpus=3, parallelism=20).sink([])
@@ -59,31 +62,28 @@ def test_more_than_the_cluster_has(ray_cluster: RayCluster) -> None:
 
 
 def test_waiting_for_what_is_missing(
-    ray_cluster: RayCluster, caplog: pytest.LogCaptureFixture
+    ray_cluster: JobCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With wait, the reason is logged once, and the job goes on when there is enough."""
+    """With wait, the reason is logged once, and the wait ends when there is enough."""
     looks: list[float] = []
 
-    class Grown(RayCluster):
+    class Grown(JobCluster):
         def total(self):  # type: ignore[no-untyped-def]
             found = super().total()
             return found if len(looks) < 3 else found.times(10)
 
-    config = RayConfig(address=ray_cluster.config.address, num_cpus=20, wait=True)
-    cluster = Grown(config, sleep=looks.append)
+    config = RayJobConfig(address=ray_cluster.config.address, wait=True)
+    cluster = Grown(config, pause=looks.append)
     cluster.connect()
-    env, out = RayPipeline(cluster), []  # type: ignore[var-annotated]
-    env.from_collection([1, 2]).sink(out)
-    env.run()
-    assert out == [1, 2]
+    cluster.check(Needs(cpus=20.0), {})
     assert len(looks) == 3
-    told = [record.message for record in caplog.records if "the job waits" in record.message]
+    told = [record.message for record in caplog.records if "waiting: " in record.message]
     assert len(told) == 1
     assert "asks for 20 CPUs" in told[0]
     assert "has 8 CPUs" in told[0]
 
 
-def test_each_operator_knows_its_gpus(ray_cluster: RayCluster) -> None:
+def test_each_operator_knows_its_gpus(ray_cluster: JobCluster) -> None:
     """Operators of one actor have GPUs of their own, and see those of the actor alone."""
     env, out = RayPipeline(ray_cluster), []  # type: ignore[var-annotated]
     env.from_collection([1]).map(SeesGpus, gpus=1).map(SeesGpus, gpus=0.5).sink(out)
@@ -93,7 +93,7 @@ def test_each_operator_knows_its_gpus(ray_cluster: RayCluster) -> None:
 
 SCRIPT = """
 from dataclasses import dataclass
-from sage.dataflow.runtime.ray import RayCluster, RayConfig
+from sage.dataflow.runtime.ray import JobCluster, RayJobConfig
 from ray_jobs import RayPipeline
 
 @dataclass
@@ -104,7 +104,7 @@ class Sale:
 def total(left, right):
     return Sale(left.item, left.price + right.price)
 
-with RayCluster(RayConfig(address="local", num_cpus=2)) as cluster:
+with JobCluster(RayJobConfig(address="local", num_cpus=2)) as cluster:
     env, out = RayPipeline(cluster, {"checkpoint": {"dir": "kept", "interval": 0.1}}), []
     sales = env.from_source(lambda: [Sale("tea", 1), Sale("nuts", 2)] * 4 + [Sale("nuts", 2)])
     sales.keyby(lambda sale: sale.item).reduce(total, emit="end").sink(out)
@@ -126,33 +126,28 @@ def test_a_script_starts_ray_on_this_machine() -> None:
     assert ran.stdout.splitlines()[-1:] == ["[('nuts', 10), ('tea', 4)] True"], ran.stderr
 
 
-def test_another_cluster_beside_the_first(ray_cluster: RayCluster) -> None:
+def test_another_cluster_beside_the_first(ray_cluster: JobCluster) -> None:
     """A process is of one cluster; that it is connected to another one is not passed over."""
     with pytest.raises(ClusterError, match="is connected to the Ray cluster at"):
-        RayCluster(RayConfig(address="local")).connect()
-    RayCluster(RayConfig(address="auto")).connect()
+        JobCluster(RayJobConfig(address="local")).connect()
+    JobCluster(RayJobConfig(address="auto")).connect()
 
 
 def test_settings() -> None:
-    """Every key of the config is checked."""
-    config = RayConfig.from_mapping({"address": "ray://head:10001", "bytes_in_flight": "2MB"})
-    assert config.endpoint == ("head", 10001)
+    """Beside the keys of every connection to Ray a job has some of its own, checked alike."""
+    config = RayJobConfig.from_mapping({"address": "ray://head:10001", "bytes_in_flight": "2MB"})
+    assert (config.where.host, config.where.port) == ("head", 10001)
     assert size_text(config.bytes_in_flight) == "2.0 MB"
-    with pytest.raises(UnknownKeyError, match="did you mean 'num_cpus'"):
-        RayConfig.from_mapping({"num_cpu": 1})
-    for key, value in {
-        "address": "head",
-        "num_gpus": -1,
-        "wait": "yes",
-        "start_timeout": 0,
-        "bytes_in_flight": 0,
-        "runtime_env": [],
-    }.items():
+    with pytest.raises(UnknownKeyError, match="did you mean 'start_timeout'"):
+        RayJobConfig.from_mapping({"start_timeouts": 1})
+    for key, value in {"address": "head", "start_timeout": 0, "bytes_in_flight": 0}.items():
         with pytest.raises(ConfigError, match=key):
-            RayConfig.from_mapping({key: value})
+            RayJobConfig.from_mapping({key: value})
+    with pytest.raises(ConfigError, match="ray must be a mapping"):
+        RayJobConfig.from_mapping([])  # type: ignore[arg-type]
 
 
-def test_what_is_for_one_machine(ray_cluster: RayCluster) -> None:
+def test_what_is_for_one_machine(ray_cluster: JobCluster) -> None:
     """Workers, a limit of memory and process workers are refused."""
     for config, match in (({"workers": "inline"}, "workers"), ({"memory_limit": "1GB"}, "memory=")):
         env = RayPipeline(ray_cluster, config)

@@ -10,7 +10,7 @@ from ray_jobs import RayPipeline
 
 from sage.dataflow import LocalEnvironment
 from sage.dataflow.result import JobResult
-from sage.dataflow.runtime.ray import RayCluster
+from sage.dataflow.runtime.ray import JobCluster
 
 FIRST = [*range(0, 40, 2), 7, 7, 9]
 BY_NAME = {step.name: step for step in STEPS}
@@ -76,7 +76,7 @@ def test_every_kind_of_operator_is_compared() -> None:
 
 
 @pytest.mark.parametrize("chain", CHAINS)
-def test_the_same_records_and_counts(ray_cluster: RayCluster, chain: str) -> None:
+def test_the_same_records_and_counts(ray_cluster: JobCluster, chain: str) -> None:
     """Records, dead letters and the counts of every operator."""
     local, remote = LocalEnvironment("local"), RayPipeline(ray_cluster)
     expected, found = build(local, chain), build(remote, chain)

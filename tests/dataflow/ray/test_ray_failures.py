@@ -13,7 +13,7 @@ from ray_parts import Counting, DiesOnce, SaysWhere, no_sevens
 
 from sage.dataflow import LocalEnvironment
 from sage.dataflow.result import JobStatus
-from sage.dataflow.runtime.ray import RayCluster
+from sage.dataflow.runtime.ray import JobCluster
 from sage.errors import GraphError, OperatorError
 
 RESTART = {"strategy": "fixed_delay", "attempts": 3, "delay": 0.1}
@@ -23,7 +23,7 @@ def kept(folder: Path, interval: float = 0.2) -> dict[str, Any]:
     return {"checkpoint": {"dir": str(folder), "interval": interval}, "restart": RESTART}
 
 
-def test_an_operators_error_is_the_same(ray_cluster: RayCluster) -> None:
+def test_an_operators_error_is_the_same(ray_cluster: JobCluster) -> None:
     """The job fails with the operator, the record and the cause, and has its counts."""
     failures = []
     for env in (LocalEnvironment("local"), RayPipeline(ray_cluster)):
@@ -42,7 +42,7 @@ def test_an_operators_error_is_the_same(ray_cluster: RayCluster) -> None:
     assert there.result.status is JobStatus.FAILED
 
 
-def test_what_cannot_be_sent_is_named(ray_cluster: RayCluster) -> None:
+def test_what_cannot_be_sent_is_named(ray_cluster: JobCluster) -> None:
     """A lock in an operator, and an iterator as a source, are errors before anything runs."""
     lock = threading.Lock()
     env = RayPipeline(ray_cluster)
@@ -55,7 +55,7 @@ def test_what_cannot_be_sent_is_named(ray_cluster: RayCluster) -> None:
         env.run()
 
 
-def test_a_killed_process_loses_nothing(ray_cluster: RayCluster, tmp_path: Path) -> None:
+def test_a_killed_process_loses_nothing(ray_cluster: JobCluster, tmp_path: Path) -> None:
     """Every stage begins again from the last checkpoint; each record arrives once, in order."""
     marker = tmp_path / "killed"
     out: list[int] = []
@@ -70,7 +70,7 @@ def test_a_killed_process_loses_nothing(ray_cluster: RayCluster, tmp_path: Path)
     assert result.records_in == result.records_out == 40_000
 
 
-def test_a_stopped_job_resumes_with_other_replicas(ray_cluster: RayCluster, tmp_path: Path) -> None:
+def test_a_stopped_job_resumes_with_other_replicas(ray_cluster: JobCluster, tmp_path: Path) -> None:
     """A drained job's last checkpoint has all: the next goes on, keys going to more replicas."""
     out: list[int] = []
 
@@ -96,7 +96,7 @@ def test_a_stopped_job_resumes_with_other_replicas(ray_cluster: RayCluster, tmp_
 
 
 def test_a_lost_node_moves_its_stages(
-    raylets: Any, ray_cluster: RayCluster, tmp_path: Path
+    raylets: Any, ray_cluster: JobCluster, tmp_path: Path
 ) -> None:
     """The stages of a node that is gone begin again elsewhere, and nothing is lost."""
     where = tmp_path / "where"

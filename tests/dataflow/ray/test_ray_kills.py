@@ -16,7 +16,7 @@ from ray_jobs import RayPipeline
 from ray_parts import Counting, Lines
 
 from sage.dataflow.job import JobHandle
-from sage.dataflow.runtime.ray import RayCluster
+from sage.dataflow.runtime.ray import JobCluster
 
 RECORDS = 100_000
 KEYS = 10
@@ -32,7 +32,7 @@ def key(number: int) -> int:
     return number % KEYS
 
 
-def job_of(cluster: RayCluster, folder: Path) -> JobHandle:
+def job_of(cluster: JobCluster, folder: Path) -> JobHandle:
     """Start the job: a source, two replicas by key, and a sink that writes at once."""
     env = RayPipeline(
         cluster,
@@ -88,7 +88,7 @@ def run_with_kills(job: JobHandle, folder: Path, kill: Callable[[random.Random],
 
 @pytest.mark.soak
 @pytest.mark.timeout(300)
-def test_killed_actors(ray_cluster: RayCluster, tmp_path: Path) -> None:
+def test_killed_actors(ray_cluster: JobCluster, tmp_path: Path) -> None:
     """Ten times, one of the job's processes at random."""
     job = job_of(ray_cluster, tmp_path)
 
@@ -101,7 +101,7 @@ def test_killed_actors(ray_cluster: RayCluster, tmp_path: Path) -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(300)
-def test_killed_raylets(raylets: Any, ray_cluster: RayCluster, tmp_path: Path) -> None:
+def test_killed_raylets(raylets: Any, ray_cluster: JobCluster, tmp_path: Path) -> None:
     """Ten times, a node that runs part of the job; another one comes in its place."""
     large = {"num_cpus": 8, "object_store_memory": 80_000_000}
     added = [raylets.add_node(**large) for _ in range(2)]

@@ -10,7 +10,7 @@ from ray_parts import Counting, forever, large, slower, slowly
 
 from sage.dataflow.job import JobHandle
 from sage.dataflow.result import JobStatus
-from sage.dataflow.runtime.ray import RayCluster
+from sage.dataflow.runtime.ray import JobCluster
 
 
 def await_records(job: JobHandle, count: int) -> None:
@@ -18,7 +18,7 @@ def await_records(job: JobHandle, count: int) -> None:
         assert not job.poll(0.05)
 
 
-def test_a_slow_operator_holds_the_source_back(ray_cluster: RayCluster) -> None:
+def test_a_slow_operator_holds_the_source_back(ray_cluster: JobCluster) -> None:
     """Records wait in bounded queues; a cancelled job says how many it abandoned."""
     env = RayPipeline(ray_cluster, {"channel_capacity": 100, "batch_size": 50})
     env.from_source(forever, name="numbers").map(slowly, name="slow").sink(print_nothing)
@@ -35,10 +35,10 @@ def test_a_slow_operator_holds_the_source_back(ray_cluster: RayCluster) -> None:
     assert result.abandoned >= given - taken
 
 
-def test_bytes_under_way_are_bounded(ray_cluster: RayCluster) -> None:
+def test_bytes_under_way_are_bounded(ray_cluster: JobCluster) -> None:
     """The object store holds no more than bytes_in_flight of a stream that nobody keeps up with."""
     bound = 4_000_000
-    cluster = RayCluster(replace(ray_cluster.config, bytes_in_flight=bound))
+    cluster = JobCluster(replace(ray_cluster.config, bytes_in_flight=bound))
     env = RayPipeline(cluster, {"channel_capacity": 20, "batch_size": 10})
     env.from_source(large, name="large").map(slower, name="slow").sink(print_nothing)
     job = env.start()
@@ -69,7 +69,7 @@ def print_nothing(_: int) -> None:
     """A sink."""
 
 
-def test_a_stopped_job_drains(ray_cluster: RayCluster) -> None:
+def test_a_stopped_job_drains(ray_cluster: JobCluster) -> None:
     """What the source gave is processed, and its actors are gone."""
     env = RayPipeline(ray_cluster, {"channel_capacity": 200, "batch_size": 100})
     out: list[int] = []
@@ -86,7 +86,7 @@ def test_a_stopped_job_drains(ray_cluster: RayCluster) -> None:
         time.sleep(0.1)
 
 
-def test_a_paused_job_holds_still(ray_cluster: RayCluster) -> None:
+def test_a_paused_job_holds_still(ray_cluster: JobCluster) -> None:
     """The source waits while it is paused, and goes on."""
     env = RayPipeline(ray_cluster)
     out: list[int] = []

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from sage.config.paths import user_paths
@@ -108,6 +109,17 @@ def test_stopping_leaves_a_process_alone_that_only_has_the_pid() -> None:
     """Whoever got an engine's old pid is not killed."""
     process, started = _sleeper()
     write_state(user_paths(), _state(2**22 + 1, 0.0, [_engine(process.pid, started - 60)]))
+    assert stop_stack(user_paths()) == 0
+    assert process.poll() is None
+    process.kill()
+    process.wait()
+
+
+def test_the_pid_of_a_process_on_another_node_is_none_of_this_machine() -> None:
+    """An engine of a cluster is its stack's to stop."""
+    process, started = _sleeper()
+    engine = msgspec.structs.replace(_engine(process.pid, started), node="gpu-1")
+    write_state(user_paths(), _state(2**22 + 1, 0.0, [engine]))
     assert stop_stack(user_paths()) == 0
     assert process.poll() is None
     process.kill()

@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from sage.errors import EngineStartError
+from sage.inference.engines.process import EngineProcess
 from sage.inference.engines.restarts import RestartRule
 from sage.inference.engines.spec import EngineSpec
 from sage.inference.engines.supervisor import EngineStatus, Supervisor, Timing
@@ -209,3 +210,22 @@ def test_engines_end_when_their_supervisor_is_killed(
         supervisor.kill()
         supervisor.wait()
     asyncio.run(until(lambda: gone(pid) and gone(worker)))
+
+
+class CutOff(EngineProcess):
+    """An engine that is well where nobody here can ask it."""
+
+    async def unreachable(self) -> str | None:
+        return f"{self.spec.id} is out of reach"
+
+
+@pytest.mark.anyio
+async def test_an_engine_out_of_reach_is_not_waited_for(
+    make_spec: SpecFactory, tmp_path: Path
+) -> None:
+    """The start fails with what its runner says, long before its time is over."""
+    spec = make_spec(sys.executable, "-c", "import time; time.sleep(600)")
+    supervisor = Supervisor([spec], tmp_path, timing=QUICK, run=CutOff)
+    with pytest.raises(EngineStartError, match="llm-1 is out of reach"):
+        await supervisor.start()
+    assert supervisor.engines[0].process.pid is None

@@ -20,7 +20,7 @@ from sage.dataflow.services import Registration, Services
 from sage.dataflow.submission import make_job
 
 if TYPE_CHECKING:
-    from sage.dataflow.runtime.ray import RayConfig
+    from sage.dataflow.runtime.ray import RayJobConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class PipelineSpec:
     name: str
     graph: Graph
     config: EnvironmentConfig
-    ray: RayConfig | None = None
+    ray: RayJobConfig | None = None
     registrations: tuple[Registration, ...] = ()
     dead_letter_sink: Any = None
 
@@ -58,9 +58,9 @@ class PipelineSpec:
         if self.ray is None:
             yield LocalBackend(dump)
             return
-        from sage.dataflow.runtime.ray import RayBackend, RayCluster
+        from sage.dataflow.runtime.ray import JobCluster, RayBackend
 
-        with RayCluster(self.ray, sleep=sleep) as cluster:
+        with JobCluster(self.ray, pause=sleep) as cluster:
             yield RayBackend(cluster)
 
     def job(self, backend: Backend, *, profile: bool, resume: Resume) -> JobHandle:

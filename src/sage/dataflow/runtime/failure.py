@@ -9,7 +9,14 @@ from typing import Any
 
 from sage.dataflow.loop import RecordFailedError
 from sage.dataflow.replica import CHECKPOINT, CLOSING
-from sage.errors import CheckpointError, ClusterError, DataflowError, GraphError, OperatorError
+from sage.errors import (
+    CheckpointError,
+    ClusterError,
+    DataflowError,
+    GraphError,
+    OperatorError,
+    SageError,
+)
 
 # They say themselves what was wrong; no operator is to blame.
 BY_THEMSELVES = (CheckpointError, ClusterError, GraphError)
@@ -33,7 +40,7 @@ class Failure:
     cause: BaseException
     done: list[Any]
 
-    def error(self, stage: str) -> DataflowError:
+    def error(self, stage: str) -> SageError:
         """Return the error that it was.
 
         Args:

@@ -102,6 +102,11 @@ def unused_options(model: ResolvedModel, options: EngineOptions) -> list[str]:
     ]
 
 
+def threads_in(extra: Sequence[str]) -> int | None:
+    """Return how many CPU threads the flags after ``--`` ask for, or None when they do not."""
+    return _number_after(("--threads",), extra)
+
+
 _UNUSED = {
     EngineKind.LLAMA_CPP: ("gpu_memory", "dtype", "tensor_parallel_size"),
     EngineKind.VLLM: (),

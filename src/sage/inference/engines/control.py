@@ -32,12 +32,15 @@ def stop_stack(paths: UserPaths, name: str = "stack") -> int:
     if state is None:
         return 0
     ours = _alive(state)
+    elsewhere = 0
     if state.alive:
+        # Those on a cluster are the stack's to stop; should it be killed instead, Ray ends them.
+        elsewhere = sum(1 for engine in state.engines if engine.node and engine.pid is not None)
         _signal(state.pid, signal.SIGTERM)
         _wait_for_end(ours, _GRACE_S)
     _end(state, ours)
     remove_state(paths, state.pid, name)
-    return len(ours)
+    return len(ours) + elsewhere
 
 
 def clear_stale(paths: UserPaths) -> int:
@@ -71,7 +74,7 @@ def _alive(state: StackState) -> list[tuple[int, float]]:
     pids += [
         (engine.pid, engine.pid_created)
         for engine in state.engines
-        if engine.pid is not None and engine.pid_created is not None
+        if engine.node is None and engine.pid is not None and engine.pid_created is not None
     ]
     return [(pid, created) for pid, created in pids if is_process(pid, created)]
 

@@ -17,6 +17,8 @@ from sage.errors import ConfigError
 from sage.inference.engines.command import engine_spec, unused_options
 from sage.inference.engines.kinds import EngineKind
 from sage.inference.engines.options import EngineOptions
+from sage.inference.engines.remote.config import RemoteConfig
+from sage.inference.engines.remote.order import EngineOrder
 from sage.inference.engines.resolve import ResolvedModel, resolve_model
 from sage.inference.engines.spec import EngineSpec
 from sage.inference.gateway.config import BackendInstanceConfig, UnifiedServerConfig
@@ -46,6 +48,7 @@ class StackConfig:
         options: options of the LLM engines (without an LLM of the embedding engine).
         gateway: policy, keys, objectives, limits and rules of the gateway; its address and its
             backends are the stack's.
+        remote: the Ray cluster that runs the engines; None runs them on this machine.
     """
 
     model: str | None = None
@@ -60,6 +63,7 @@ class StackConfig:
     embedding_port: int | None = None
     options: EngineOptions = field(default_factory=EngineOptions)
     gateway: UnifiedServerConfig = field(default_factory=UnifiedServerConfig)
+    remote: RemoteConfig | None = None
 
     def __post_init__(self) -> None:
         check_gateway(self.gateway)
@@ -80,6 +84,11 @@ class StackConfig:
         ):
             if port is not None and not 0 <= port <= 65535:
                 raise ConfigError(f"{flag} must be a port from 0 to 65535, not {port}")
+        if self.remote is not None and (self.llm_port or self.embedding_port):
+            raise ConfigError(
+                "--port and --embedding-port are for engines on this machine; on a cluster each "
+                "takes a free port of its node"
+            )
 
 
 def check_gateway(gateway: UnifiedServerConfig) -> None:
@@ -99,11 +108,20 @@ def check_gateway(gateway: UnifiedServerConfig) -> None:
 
 @dataclass(frozen=True, slots=True)
 class StackPlan:
-    """What will run where; every port in it was free a moment ago."""
+    """What will run where; every port in it was free a moment ago.
+
+    Attributes:
+        host: the gateway's.
+        gateway_port: its port.
+        engines: the engines, LLMs first.
+        orders: for engines on a cluster, what its nodes are asked to run; ``engines`` holds their
+            addresses only once they have been placed.
+    """
 
     host: str
     gateway_port: int
     engines: tuple[EngineSpec, ...]
+    orders: tuple[EngineOrder, ...] = ()
 
     def server(self, gateway: UnifiedServerConfig) -> UnifiedServerConfig:
         """Return the gateway's configuration with the stack's address and engines in it."""
@@ -154,13 +172,12 @@ def plan_stack(config: StackConfig, paths: UserPaths, settings: Settings) -> Sta
         # Engines that each take every core stand in each other's way.
         options = replace(options, threads=max(1, _cores() // config.instances))
     check_host(config.host)
-    gateway_port = _fixed(config.gateway_port, settings.gateway_port, SagePorts.GATEWAY_DEFAULT)
+    taken: list[int] = []
+    gateway_port = claim_gateway(config, settings, taken)
     llm_port = _llm_port(config, settings)
     embedding_port = _fixed(
         config.embedding_port, settings.embedding_port, SagePorts.EMBEDDING_DEFAULT
     )
-    taken: list[int] = []
-    gateway_port = _claim(gateway_port, config.host, "the gateway", "--gateway-port", taken)
     engines: list[EngineSpec] = []
     if Kind.EMBEDDING in models:
         port = _claim(embedding_port, config.host, "embeddings", "--embedding-port", taken)
@@ -209,6 +226,17 @@ def _fixed(asked: int | None, setting: int | None, default: int) -> int:
     if asked is not None:
         return asked
     return setting if setting is not None else default
+
+
+def claim_gateway(config: StackConfig, settings: Settings, taken: list[int]) -> int:
+    """Return the gateway's port, which is free, and add it to those taken.
+
+    Raises:
+        PortInUseError: it is held; names the holder.
+        ConfigError: this user may not listen on it.
+    """
+    port = _fixed(config.gateway_port, settings.gateway_port, SagePorts.GATEWAY_DEFAULT)
+    return _claim(port, config.host, "the gateway", "--gateway-port", taken)
 
 
 def _llm_port(config: StackConfig, settings: Settings) -> int:

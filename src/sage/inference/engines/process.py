@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from sage.config.logs import open_log, tail
+from sage.config.processes import created
 from sage.errors import EngineStartError
 from sage.inference.engines.spec import EngineSpec
 
@@ -22,20 +23,32 @@ class EngineProcess:
     Args:
         spec: what to run.
         logs: folder of the log files.
+
+    Attributes:
+        log: its log file.
+        log_start: byte of the log at which this run's lines begin.
     """
+
+    node = None
+    note = ""
 
     def __init__(self, spec: EngineSpec, logs: Path) -> None:
         self.spec = spec
         self.log = logs / f"{spec.id}.log"
         self._process: asyncio.subprocess.Process | None = None
         self._lifeline: int | None = None
-        self._log_start = 0
+        self.log_start = 0
 
     @property
     def pid(self) -> int | None:
         """The engine's pid while it runs."""
         running = self._process is not None and self._process.returncode is None
         return self._process.pid if self._process and running else None
+
+    @property
+    def started(self) -> float | None:
+        """When it was started, in seconds since the epoch, while it runs."""
+        return created(self.pid) if self.pid else None
 
     async def start(self) -> None:
         """Start the engine.
@@ -47,7 +60,7 @@ class EngineProcess:
         guard = (sys.executable, "-m", "sage.inference.engines.guard", str(read_end))
         try:
             with open_log(self.log) as log:
-                self._log_start = log.tell()
+                self.log_start = log.tell()
                 self._process = await asyncio.create_subprocess_exec(
                     *guard,
                     *self.spec.command,
@@ -75,6 +88,14 @@ class EngineProcess:
         self._release()
         return code
 
+    async def ended(self) -> str:
+        """Wait for the engine's end and say how it ended."""
+        return describe_exit(await self.wait())
+
+    async def unreachable(self) -> str | None:
+        """Return None: an engine on this machine that is well is reached."""
+        return None
+
     async def stop(self, grace: float) -> None:
         """End the whole group: SIGTERM, and SIGKILL after ``grace`` seconds."""
         if self._process is None:
@@ -89,7 +110,7 @@ class EngineProcess:
 
     def last_lines(self) -> list[str]:
         """Return the last log lines of this run."""
-        return tail(self.log, _TAIL_LINES, start=self._log_start)
+        return tail(self.log, _TAIL_LINES, start=self.log_start)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:

@@ -11,10 +11,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from sage.cluster.opening import take_back_signals
 from sage.config.listeners import listen
 from sage.config.lock import exclusive_now
 from sage.config.paths import UserPaths, user_paths
@@ -23,16 +25,19 @@ from sage.config.settings import load_settings
 from sage.errors import AlreadyRunningError, EngineError
 from sage.inference.engines.control import clear_stale
 from sage.inference.engines.plan import StackConfig, StackPlan, plan_stack
+from sage.inference.engines.process import EngineProcess
+from sage.inference.engines.remote.fleet import Fleet
+from sage.inference.engines.runner import EngineRunner
+from sage.inference.engines.running import running_engine, who_runs
 from sage.inference.engines.spec import EngineSpec, base_url
 from sage.inference.engines.state import (
-    RunningEngine,
     StackState,
     cannot_write,
     read_state,
     remove_state,
     write_state,
 )
-from sage.inference.engines.supervisor import SupervisedEngine, Supervisor, Timing
+from sage.inference.engines.supervisor import Supervisor, Timing
 from sage.inference.gateway.config import UnifiedServerConfig
 from sage.inference.gateway.unified import UnifiedAPIServer
 
@@ -62,6 +67,8 @@ class Stack:
     ) -> None:
         self.config = config
         self._reread = reread
+        self._gateway = config.gateway
+        self._fleet = Fleet(config.remote) if config.remote is not None else None
         self.paths = paths or user_paths()
         self._arguments = list(arguments)
         self._folder = Path.cwd()
@@ -90,6 +97,8 @@ class Stack:
             PortInUseError: a port is held.
             ModelError: a model is not here or damaged.
             EngineStartError: an engine did not become healthy.
+            ClusterError: the cluster of engines that are to run on one cannot be reached, or has
+                no room for them.
             EngineError: the state folder cannot be written.
             ConfigError: the gateway's configuration names an address or backends of its own.
         """
@@ -115,12 +124,12 @@ class Stack:
         left = await asyncio.to_thread(clear_stale, self.paths)
         if left:
             logger.warning("ended %d engines that had outlived their stack", left)
-        self._plan = plan_stack(self.config, self.paths, load_settings())
+        self._plan = await self._make_plan()
         listeners = listen(self._plan.host, self._plan.gateway_port)
         for listener in listeners:
             self._resources.callback(listener.close)
         self._server = UnifiedAPIServer(
-            self._plan.server(self.config.gateway),
+            self._plan.server(self._gateway),
             on_reload=self._reloaded if self._reread is not None else None,
             listeners=listeners,
         )
@@ -131,6 +140,7 @@ class Stack:
             on_down=self._engine_down,
             on_change=self._changed,
             timing=self._timing,
+            run=self._runner,
         )
         self._resources.callback(remove_state, self.paths, os.getpid())
         write_state(self.paths, self._state())
@@ -140,9 +150,25 @@ class Stack:
         self._serving = True
         write_state(self.paths, self._state())
 
+    async def _make_plan(self) -> StackPlan:
+        if self._fleet is None:
+            return plan_stack(self.config, self.paths, load_settings())
+        self._resources.callback(self._fleet.disconnect)
+        await asyncio.to_thread(self._fleet.connect)
+        take_back_signals()
+        return await asyncio.to_thread(self._fleet.plan, self.config, self.paths, load_settings())
+
+    def _runner(self, spec: EngineSpec, logs: Path) -> EngineRunner:
+        if self._fleet is None:
+            return EngineProcess(spec, logs)
+        return self._fleet.engine(spec, logs, on_change=self._changed)
+
     def _reloaded(self) -> UnifiedServerConfig:
         assert self._reread is not None
-        return self._plan.server(self._reread())
+        gateway = self._reread()
+        config = self._plan.server(gateway)
+        self._gateway = gateway
+        return config
 
     def _hold_lock(self) -> None:
         try:
@@ -152,16 +178,33 @@ class Stack:
         except OSError as error:
             raise cannot_write(self.paths.state, error) from error
         if not held:
-            raise AlreadyRunningError(_who_runs(read_state(self.paths)))
+            raise AlreadyRunningError(who_runs(read_state(self.paths)))
 
     def _engine_up(self, spec: EngineSpec) -> None:
+        moved = spec not in self._plan.engines
+        if moved:
+            others = self._plan.engines
+            engines = tuple(spec if other.id == spec.id else other for other in others)
+            self._plan = replace(self._plan, engines=engines)
+            self._server.config = self._plan.server(self._gateway)
         # Before it serves, the gateway has no instances; one that a manager removed stays out.
         if spec.id in self._server.gateway.instance_ids():
+            if moved:
+                self._change_instance(spec.id)
             self._server.gateway.restarted(spec.id)
+
+    def _change_instance(self, id_: str) -> None:
+        for instance, backend in self._server.config.instances():
+            if instance.id == id_:
+                self._server.gateway.change_instance(
+                    instance, backend.url, backend.api_key, priorities=backend.priorities
+                )
 
     def _engine_down(self, spec: EngineSpec, reason: str) -> None:
         if spec.id in self._server.gateway.instance_ids():
-            self._server.gateway.set_down(spec.id, reason)
+            # A node that is gone closes no connection: what runs there would wait for nothing.
+            gone = self._fleet is not None
+            self._server.gateway.set_down(spec.id, reason, abort=gone)
 
     def _changed(self) -> None:
         """Rewrite the state; once serving, a full disk must not take the engines down."""
@@ -181,38 +224,10 @@ class Stack:
             gateway_port=self._plan.gateway_port,
             ready=self._serving,
             arguments=self._arguments,
-            engines=[_running(engine) for engine in self._supervisor.engines],
+            engines=[running_engine(engine) for engine in self._supervisor.engines],
             folder=str(self._folder),
             needs_key=bool(self._server.config.api_keys),
         )
-
-
-def _running(engine: SupervisedEngine) -> RunningEngine:
-    spec, pid = engine.spec, engine.process.pid
-    return RunningEngine(
-        id=spec.id,
-        kind=spec.kind.value,
-        engine=spec.engine.value,
-        model=spec.model,
-        host=spec.host,
-        port=spec.port,
-        url=spec.url,
-        status=engine.status.value,
-        log=str(engine.process.log),
-        pid=pid,
-        pid_created=created(pid) if pid else None,
-        deaths=engine.deaths,
-    )
-
-
-def _who_runs(state: StackState | None) -> str:
-    if state is None:
-        return "another `sage llm serve` is just starting; `sage llm status` shows it"
-    ports = ", ".join(f"{engine.port} ({engine.id})" for engine in state.engines)
-    return (
-        f"a stack is running already: pid {state.pid} holds ports {state.gateway_port} (gateway), "
-        f"{ports}; stop it with `sage llm stop`"
-    )
 
 
 @contextmanager

@@ -14,7 +14,13 @@ from sage.errors import EngineError
 
 
 class RunningEngine(msgspec.Struct, frozen=True):
-    """An engine of a running stack; pid is None between two lives."""
+    """An engine of a running stack; pid is None between two lives.
+
+    Attributes:
+        node: the cluster's node that it runs on, where pid is one of that node's; empty while it
+            has none; None for an engine on this machine.
+        note: what it waits for; empty for nothing.
+    """
 
     id: str
     kind: str
@@ -28,6 +34,8 @@ class RunningEngine(msgspec.Struct, frozen=True):
     pid: int | None
     pid_created: float | None
     deaths: int
+    node: str | None = None
+    note: str = ""
 
 
 class StackState(msgspec.Struct, frozen=True):

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from sage.errors import EngineStartError
+from sage.errors import EngineStartError, SageError
 from sage.inference.engines.health import HealthProbe
-from sage.inference.engines.process import EngineProcess, describe_exit
+from sage.inference.engines.process import EngineProcess
 from sage.inference.engines.restarts import RestartRule, RestartState
+from sage.inference.engines.runner import EngineRunner
 from sage.inference.engines.spec import EngineSpec
 
 logger = logging.getLogger("sage.engines")
@@ -52,15 +53,20 @@ class Timing:
 class SupervisedEngine:
     """One engine and what is known of it."""
 
-    def __init__(self, spec: EngineSpec, logs: Path, restarts: RestartState) -> None:
-        self.spec = spec
-        self.process = EngineProcess(spec, logs)
+    def __init__(self, process: EngineRunner, restarts: RestartState) -> None:
+        self.process = process
         self.status = EngineStatus.STARTING
         self.deaths = 0
         self.restarts = restarts
 
+    @property
+    def spec(self) -> EngineSpec:
+        """What runs, and where."""
+        return self.process.spec
+
 
 Listener = Callable[[EngineSpec], None]
+MakeRunner = Callable[[EngineSpec, Path], EngineRunner]
 
 
 class Supervisor:
@@ -76,6 +82,7 @@ class Supervisor:
         timing: how long to wait for what.
         clock: seconds, for counting deaths over time.
         seed: of the restart jitter.
+        run: makes what runs an engine, from its spec and the folder of its log.
     """
 
     def __init__(
@@ -90,10 +97,11 @@ class Supervisor:
         timing: Timing | None = None,
         clock: Callable[[], float] = time.monotonic,
         seed: int = 0,
+        run: MakeRunner = EngineProcess,
     ) -> None:
         rule = rule or RestartRule()
         self.engines = [
-            SupervisedEngine(spec, logs, RestartState(rule, seed + number))
+            SupervisedEngine(run(spec, logs), RestartState(rule, seed + number))
             for number, spec in enumerate(specs)
         ]
         self._on_up = on_up
@@ -136,7 +144,7 @@ class Supervisor:
         """Start an engine and wait for its health."""
         await engine.process.start()
         self._on_change()
-        exited = asyncio.create_task(engine.process.wait())
+        exited = asyncio.create_task(engine.process.ended())
         try:
             async with asyncio.timeout(self._timing.start):
                 while True:
@@ -146,6 +154,8 @@ class Supervisor:
                         raise _died_starting(engine, exited.result())
                     if healthy:
                         break
+                    if cut_off := await engine.process.unreachable():
+                        raise EngineStartError(cut_off)
                     await asyncio.wait([exited], timeout=self._timing.poll)
         except TimeoutError:
             raise EngineStartError(
@@ -177,7 +187,7 @@ class Supervisor:
             await asyncio.sleep(delay)
             try:
                 await self._bring_up(engine)
-            except EngineStartError as error:
+            except SageError as error:
                 engine.deaths += 1
                 logger.warning("%s", error)
                 await engine.process.stop(self._timing.stop)
@@ -194,13 +204,13 @@ class Supervisor:
 
     async def _until_down(self, engine: SupervisedEngine) -> str:
         """Wait until an engine has ended or hangs; return why it is down."""
-        exited = asyncio.create_task(engine.process.wait())
+        exited = asyncio.create_task(engine.process.ended())
         misses = 0
         try:
             while misses < self._timing.misses:
                 await asyncio.wait([exited], timeout=self._timing.check)
                 if exited.done():
-                    return describe_exit(exited.result())
+                    return exited.result()
                 misses = 0 if await self._probe.healthy(engine.spec.url) else misses + 1
         finally:
             exited.cancel()
@@ -214,10 +224,10 @@ class Supervisor:
         self._on_change()
 
 
-def _died_starting(engine: SupervisedEngine, code: int) -> EngineStartError:
+def _died_starting(engine: SupervisedEngine, how: str) -> EngineStartError:
     spec = engine.spec
     return EngineStartError(
-        f"{spec.id} ({spec.model} on {spec.engine.value}) {describe_exit(code)} while starting; "
+        f"{spec.id} ({spec.model} on {spec.engine.value}) {how} while starting; "
         f"its log: {engine.process.log}",
         log_tail=engine.process.last_lines(),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sage.dataflow.runtime.ray.backend import RayBackend
-from sage.dataflow.runtime.ray.cluster import RayCluster
-from sage.dataflow.runtime.ray.config import RayConfig
+from sage.dataflow.runtime.ray.cluster import JobCluster
+from sage.dataflow.runtime.ray.config import RayJobConfig
 
-__all__ = ["RayBackend", "RayCluster", "RayConfig"]
+__all__ = ["JobCluster", "RayBackend", "RayJobConfig"]

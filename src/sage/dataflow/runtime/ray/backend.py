@@ -10,7 +10,7 @@ from sage.dataflow.graph import Kind, Node
 from sage.dataflow.guard import JobServices
 from sage.dataflow.plan import Plan, Stage
 from sage.dataflow.runtime.backend import Attempt
-from sage.dataflow.runtime.ray.cluster import RayCluster
+from sage.dataflow.runtime.ray.cluster import JobCluster
 from sage.dataflow.runtime.ray.far_list import sent_home
 from sage.dataflow.runtime.ray.orders import Order
 from sage.dataflow.runtime.ray.placement import needs_of, total_of
@@ -29,7 +29,7 @@ class RayBackend:
         cluster: connected.
     """
 
-    def __init__(self, cluster: RayCluster) -> None:
+    def __init__(self, cluster: JobCluster) -> None:
         self._cluster = cluster
 
     def check(self, plan: Plan, config: EnvironmentConfig, services: JobServices) -> None:

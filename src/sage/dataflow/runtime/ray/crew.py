@@ -8,11 +8,11 @@ from contextlib import suppress
 from threading import Event
 from typing import Any
 
+from sage.cluster.opening import load_ray
 from sage.dataflow.plan import Plan
 from sage.dataflow.runtime.feed import SLICE
-from sage.dataflow.runtime.ray.cluster import RayCluster
+from sage.dataflow.runtime.ray.cluster import JobCluster
 from sage.dataflow.runtime.ray.far_replica import FarReplica
-from sage.dataflow.runtime.ray.installed import load_ray
 from sage.dataflow.runtime.ray.placement import needs_of
 from sage.dataflow.runtime.ray.stage_actor import StageActor, versions
 from sage.dataflow.runtime.ray.wiring import producers_of, routes_of
@@ -37,7 +37,7 @@ class Crew:
         replicas: all of them.
     """
 
-    def __init__(self, plan: Plan, cluster: RayCluster, clock: Callable[[], float]) -> None:
+    def __init__(self, plan: Plan, cluster: JobCluster, clock: Callable[[], float]) -> None:
         self._plan = plan
         self._cluster = cluster
         self._clock = clock

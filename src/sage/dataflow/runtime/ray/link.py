@@ -14,10 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sage.cluster.opening import load_ray
 from sage.dataflow.channel import Channel, ChannelClosed, EndOfStream
 from sage.dataflow.control import ControlItem
 from sage.dataflow.runtime.failure import Failure
-from sage.dataflow.runtime.ray.installed import load_ray
 from sage.dataflow.runtime.ray.wire import dump
 from sage.errors import OperatorError
 

@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from sage.cluster.opening import load_ray
 from sage.dataflow.control import Barrier
 from sage.dataflow.replica import OperatorReplica
 from sage.dataflow.runtime.backend import Attempt
 from sage.dataflow.runtime.feed import SLICE
-from sage.dataflow.runtime.ray.cluster import RayCluster
+from sage.dataflow.runtime.ray.cluster import JobCluster
 from sage.dataflow.runtime.ray.crew import Crew
 from sage.dataflow.runtime.ray.far_replica import FarReplica
-from sage.dataflow.runtime.ray.installed import load_ray
 from sage.dataflow.runtime.ray.orders import Report
 from sage.dataflow.runtime.ray.wire import load
 from sage.errors import DataflowError
@@ -41,7 +41,7 @@ class RayRuntime:
         attempt: Attempt,
         orders: Sequence[Sequence[bytes]],
         lists: Mapping[int, list[Any]],
-        cluster: RayCluster,
+        cluster: JobCluster,
         *,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:

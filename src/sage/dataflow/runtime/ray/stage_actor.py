@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from sage.cluster.opening import load_ray
 from sage.dataflow.channel import ChannelClosed
 from sage.dataflow.control import Barrier
 from sage.dataflow.replica import OPENING
 from sage.dataflow.runtime.failure import Failure, failure_of, sendable_error
-from sage.dataflow.runtime.ray.installed import load_ray
 from sage.dataflow.runtime.ray.link import Route
 from sage.dataflow.runtime.ray.orders import Hello, Versions
 from sage.dataflow.runtime.ray.outbox import Outbox

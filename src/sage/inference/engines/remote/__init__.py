@@ -1,0 +1,1 @@
+"""Engines on a Ray cluster: an actor runs each on a node, and the supervisor here keeps them."""

@@ -1,0 +1,69 @@
+"""A Ray cluster of several raylets on this machine, for tests."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_NODE = {
+    "node_ip_address": "127.0.0.1",
+    "object_store_memory": 80 << 20,
+    "include_dashboard": False,
+    # Not there, but Ray hands them out.
+    "num_gpus": 1,
+}
+
+
+@contextmanager
+def ray_nodes(*cpus: int, models: Path) -> Iterator[Any]:
+    """Run a head and further nodes with so many CPUs each; yield Ray's own test cluster.
+
+    Ports are any free ones, files lie in a temporary folder, nothing is reported anywhere, and a
+    node that is lost is noticed within a second.
+    """
+    from ray.cluster_utils import Cluster
+
+    # Not pytest's own folder: the path of a socket is 107 bytes at most.
+    folder = Path(tempfile.mkdtemp(prefix="sage-ray-"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", False)
+        # Ray's helper would make it the cluster that `auto` means to everybody on this machine.
+        patch.setattr("ray._private.utils.write_ray_address", lambda *_: None)
+        patch.setattr("ray._common.utils.reset_ray_address", lambda *_: None)
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("HOME", str(folder))
+        patch.setenv("SAGE_HOME", str(folder / "sage"))
+        patch.setenv("SAGE_MODELS_DIR", str(models))
+        quick = {
+            "health_check_initial_delay_ms": 0,
+            "health_check_period_ms": 300,
+            "health_check_timeout_ms": 1000,
+            "health_check_failure_threshold": 3,
+        }
+        cluster = Cluster(
+            initialize_head=True,
+            head_node_args={
+                **_NODE,
+                "num_cpus": cpus[0],
+                "temp_dir": str(folder / "ray"),
+                "_system_config": quick,
+            },
+        )
+        try:
+            for count in cpus[1:]:
+                add_node(cluster, count)
+            yield cluster
+        finally:
+            cluster.shutdown()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def add_node(cluster: Any, cpus: int) -> Any:
+    """Add a node and wait until the cluster has it."""
+    return cluster.add_node(**_NODE, num_cpus=cpus)
