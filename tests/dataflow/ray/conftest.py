@@ -53,8 +53,8 @@ def raylets() -> Iterator[Any]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_cluster(raylets: Any) -> Iterator[JobCluster]:
-    """A connection to it."""
+    """A connection to it, which other modules' clusters must not find open."""
     with JobCluster(RayJobConfig(address=raylets.address)) as connected:
         yield connected
