@@ -73,9 +73,8 @@ def test_waiting_for_what_is_missing(
             return found if len(looks) < 3 else found.times(10)
 
     config = RayJobConfig(address=ray_cluster.config.address, wait=True)
-    cluster = Grown(config, pause=looks.append)
-    cluster.connect()
-    cluster.check(Needs(cpus=20.0), {})
+    with Grown(config, pause=looks.append) as cluster:
+        cluster.check(Needs(cpus=20.0), {})
     assert len(looks) == 3
     told = [record.message for record in caplog.records if "waiting: " in record.message]
     assert len(told) == 1
@@ -130,7 +129,8 @@ def test_another_cluster_beside_the_first(ray_cluster: JobCluster) -> None:
     """A process is of one cluster; that it is connected to another one is not passed over."""
     with pytest.raises(ClusterError, match="is connected to the Ray cluster at"):
         JobCluster(RayJobConfig(address="local")).connect()
-    JobCluster(RayJobConfig(address="auto")).connect()
+    with JobCluster(RayJobConfig(address="auto")) as same:
+        assert same.total() == ray_cluster.total()
 
 
 def test_settings() -> None:

@@ -38,16 +38,16 @@ def test_a_slow_operator_holds_the_source_back(ray_cluster: JobCluster) -> None:
 def test_bytes_under_way_are_bounded(ray_cluster: JobCluster) -> None:
     """The object store holds no more than bytes_in_flight of a stream that nobody keeps up with."""
     bound = 4_000_000
-    cluster = JobCluster(replace(ray_cluster.config, bytes_in_flight=bound))
-    env = RayPipeline(cluster, {"channel_capacity": 20, "batch_size": 10})
-    env.from_source(large, name="large").map(slower, name="slow").sink(print_nothing)
-    job = env.start()
-    await_records(job, 10)
-    seen = []
-    for _ in range(15):
-        seen.append(in_object_store())
-        assert not job.poll(0.2)
-    result = job.cancel(20)
+    with JobCluster(replace(ray_cluster.config, bytes_in_flight=bound)) as cluster:
+        env = RayPipeline(cluster, {"channel_capacity": 20, "batch_size": 10})
+        env.from_source(large, name="large").map(slower, name="slow").sink(print_nothing)
+        job = env.start()
+        await_records(job, 10)
+        seen = []
+        for _ in range(15):
+            seen.append(in_object_store())
+            assert not job.poll(0.2)
+        result = job.cancel(20)
     assert result.operator("large").blocked > 0
     assert 0 < max(seen) <= bound + 100_000
 
