@@ -12,6 +12,8 @@ from ray_jobs import RayPipeline
 from ray_parts import SeesGpus
 
 from sage.dataflow.runtime.ray import RayCluster, RayConfig
+from sage.dataflow.runtime.ray.orders import Versions
+from sage.dataflow.runtime.ray.stage_actor import check_versions, versions
 from sage.dataflow.sizes import size_text
 from sage.errors import ClusterError, ConfigError, GraphError, UnknownKeyError
 
@@ -83,12 +85,18 @@ def test_waiting_for_what_is_missing(
     assert "has 8 CPUs" in told[0]
 
 
-def test_each_operator_knows_its_gpus(ray_cluster: RayCluster) -> None:
-    """Operators of one actor have GPUs of their own, and see those of the actor alone."""
+def test_what_an_operator_knows_of_its_actor(ray_cluster: RayCluster) -> None:
+    """Operators of one actor have GPUs of their own; they share its services; counts come home."""
     env, out = RayPipeline(ray_cluster), []  # type: ignore[var-annotated]
-    env.from_collection([1]).map(SeesGpus, gpus=1).map(SeesGpus, gpus=0.5).sink(out)
-    env.run()
-    assert out == [((1, ("cuda:0",), 2), ("cuda:1",), 2)]
+    env.register_service("pid", os.getpid)
+    numbers = env.from_collection([1, 2], name="numbers")
+    numbers.map(SeesGpus, gpus=1, name="first").map(SeesGpus, gpus=0.5).sink(out)
+    result = env.run()
+    pid = out[0][-1]
+    assert pid != os.getpid()
+    assert out == [((number, ("cuda:0",), 2, pid), ("cuda:1",), 2, pid) for number in (1, 2)]
+    assert result.operator("first").metrics == {"seen": 2}
+    assert result.operator("numbers").share == 1.0
 
 
 SCRIPT = """
@@ -131,6 +139,20 @@ def test_another_cluster_beside_the_first(ray_cluster: RayCluster) -> None:
     with pytest.raises(ClusterError, match="is connected to the Ray cluster at"):
         RayCluster(RayConfig(address="local")).connect()
     RayCluster(RayConfig(address="auto")).connect()
+
+
+def test_another_version_is_refused() -> None:
+    """With both versions, of the package and of Python."""
+    check_versions(versions())
+    with pytest.raises(ClusterError, match=r"runs sage-stack .* by sage-stack 0.0.1 on Python 3.9"):
+        check_versions(Versions("3.9", "0.0.1"))
+
+
+def test_ray_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what to install."""
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"pip install 'sage-stack\[ray\]'"):
+        RayCluster().connect()
 
 
 def test_settings() -> None:
