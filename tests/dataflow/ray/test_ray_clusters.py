@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray_jobs import RayPipeline
@@ -48,11 +50,11 @@ def test_more_than_the_cluster_has(ray_cluster: RayCluster) -> None:
     """The error has what is asked for and what there is, whoever asks."""
     env = RayPipeline(ray_cluster)
     env.from_collection([1]).map(abs, cpus=3, parallelism=20).sink([])
-    with pytest.raises(ClusterError, match="asks for 60 CPUs, 0 GPUs, and the cluster has 8 "):
+    with pytest.raises(ClusterError, match="ask for 60 CPUs, 0 GPUs, and the cluster has 8 "):
         env.run()
     env = RayPipeline(ray_cluster)
     env.from_collection([1]).map(abs, gpus=3).sink([])
-    with pytest.raises(ClusterError, match="asks for 0 CPUs, 3 GPUs, and the cluster has 8 CPUs"):
+    with pytest.raises(ClusterError, match="ask for 0 CPUs, 3 GPUs, and the cluster has 8 CPUs"):
         env.run()
     env = RayPipeline(ray_cluster)
     env.from_collection([1]).map(abs, cpus=6).sink([])
@@ -83,6 +85,25 @@ def test_waiting_for_what_is_missing(
     assert len(told) == 1
     assert "asks for 20 CPUs" in told[0]
     assert "has 8 CPUs" in told[0]
+
+
+def test_a_node_that_comes_later(
+    raylets: Any, ray_cluster: RayCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With wait, a job whose operators fit no node begins when one comes that they fit."""
+    cluster = RayCluster(replace(ray_cluster.config, wait=True))
+    env, out = RayPipeline(cluster), []  # type: ignore[var-annotated]
+    env.from_collection([-1, 2]).map(abs, cpus=6).sink(out)
+    job = env.start()
+    assert "asks for 6 CPUs, 0 GPUs, and no node has that: 4 CPUs" in caplog.text
+    assert not job.poll(0.5)
+    node = raylets.add_node(num_cpus=8, object_store_memory=80_000_000)
+    try:
+        job.wait(50)
+    finally:
+        job.cancel(10)
+        raylets.remove_node(node)
+    assert out == [1, 2]
 
 
 def test_what_an_operator_knows_of_its_actor(ray_cluster: RayCluster) -> None:

@@ -121,25 +121,30 @@ class RayCluster:
         Raises:
             ClusterError: it has not.
         """
-        wanted = Needs(
-            max(asked.cpus, self.config.num_cpus or 0.0),
-            max(asked.gpus, self.config.num_gpus or 0.0),
-            asked.memory,
-        )
-        told = ""
-        while lack := self._lack(wanted, each):
+        self._await_size(Needs(self.config.num_cpus or 0.0, self.config.num_gpus or 0.0))
+        lack = self._lack(asked, each)
+        if lack and not self.config.wait:
+            raise ClusterError(f"{lack}; ask for less, or set ray={{'wait': True}}")
+        if lack:
+            # Its actors are created all the same: a cluster that grows does so for them.
+            logger.warning("%s; the job waits", lack)
+
+    def _await_size(self, wanted: Needs) -> None:
+        told = False
+        while not wanted.fit(total := self.total()):
+            lack = f"the job asks for {wanted}, and the cluster has {total}"
             if not self.config.wait:
                 raise ClusterError(f"{lack}; ask for less, or set ray={{'wait': True}}")
-            if lack != told:
+            if not told:
                 logger.warning("%s; the job waits", lack)
-                told = lack
+                told = True
             self._sleep(LOOK)
 
-    def _lack(self, wanted: Needs, each: Mapping[str, Needs]) -> str:
-        """Say what the cluster lacks; empty for nothing."""
+    def _lack(self, asked: Needs, each: Mapping[str, Needs]) -> str:
+        """Say what the cluster lacks for the actors; empty for nothing."""
         total = self.total()
-        if not wanted.fit(total):
-            return f"the job asks for {wanted}, and the cluster has {total}"
+        if not asked.fit(total):
+            return f"the operators ask for {asked}, and the cluster has {total}"
         nodes = self.largest()
         for name, needs in each.items():
             if not any(needs.fit(node) for node in nodes):

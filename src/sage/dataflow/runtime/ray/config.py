@@ -29,8 +29,8 @@ class RayConfig:
         num_gpus: GPUs, likewise.
         wait: wait for resources that the cluster lacks, with the reason in the log, instead of an
             error.
-        start_timeout: seconds that actors may take to be placed when the cluster has enough, but
-            not free; with ``wait`` there is no limit.
+        start_timeout: seconds until every actor must have a process, which others' jobs or the
+            installation of ``runtime_env`` may hold up; with ``wait`` there is no limit.
         bytes_in_flight: bytes, or a text such as "64MB", that may be under way from one replica to
             another, in the object store or outside; a single batch may be larger.
         runtime_env: Ray's own: packages, files and environment variables of the actors.
@@ -40,7 +40,7 @@ class RayConfig:
     num_cpus: float | None = None
     num_gpus: float | None = None
     wait: bool = False
-    start_timeout: float = 60.0
+    start_timeout: float = 120.0
     bytes_in_flight: int = 64_000_000
     runtime_env: Mapping[str, Any] = field(default_factory=dict)
 
