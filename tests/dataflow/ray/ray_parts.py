@@ -86,13 +86,15 @@ class Lines(SinkFunction):
 
 
 class SeesGpus(MapFunction):
-    """Adds which GPUs it has, and how many its process sees."""
+    """Adds which GPUs it has, how many its process sees, and what a service says."""
 
     def open(self, context: RuntimeContext) -> None:
-        self._devices = context.resources.devices
+        self._context = context
 
     def execute(self, data: object) -> object:
-        return data, self._devices, len(os.environ["CUDA_VISIBLE_DEVICES"].split(","))
+        self._context.metrics.add("seen")
+        seen = len(os.environ["CUDA_VISIBLE_DEVICES"].split(","))
+        return data, self._context.resources.devices, seen, self._context.service("pid")
 
 
 def no_sevens(number: int) -> int:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray_jobs import RayPipeline
 from ray_parts import SeesGpus
 
 from sage.dataflow.runtime.ray import JobCluster, RayJobConfig
-from sage.dataflow.runtime.ray.placement import Needs
+from sage.dataflow.runtime.ray.orders import Versions
+from sage.dataflow.runtime.ray.stage_actor import check_versions, versions
 from sage.dataflow.sizes import size_text
 from sage.errors import ClusterError, ConfigError, GraphError, UnknownKeyError
 
@@ -49,11 +52,11 @@ def test_more_than_the_cluster_has(ray_cluster: JobCluster) -> None:
     """The error has what is asked for and what there is, whoever asks."""
     env = RayPipeline(ray_cluster)
     env.from_collection([1]).map(abs, cpus=3, parallelism=20).sink([])
-    with pytest.raises(ClusterError, match="asks for 60 CPUs, 0 GPUs, and the cluster has 8 "):
+    with pytest.raises(ClusterError, match="ask for 60 CPUs, 0 GPUs, and the cluster has 8 "):
         env.run()
     env = RayPipeline(ray_cluster)
     env.from_collection([1]).map(abs, gpus=3).sink([])
-    with pytest.raises(ClusterError, match="asks for 0 CPUs, 3 GPUs, and the cluster has 8 CPUs"):
+    with pytest.raises(ClusterError, match="ask for 0 CPUs, 3 GPUs, and the cluster has 8 CPUs"):
         env.run()
     env = RayPipeline(ray_cluster)
     env.from_collection([1]).map(abs, cpus=6).sink([])
@@ -61,33 +64,37 @@ def test_more_than_the_cluster_has(ray_cluster: JobCluster) -> None:
         env.run()
 
 
-def test_waiting_for_what_is_missing(
-    ray_cluster: JobCluster, caplog: pytest.LogCaptureFixture
+def test_a_node_that_comes_later(
+    raylets: Any, ray_cluster: JobCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With wait, the reason is logged once, and the wait ends when there is enough."""
-    looks: list[float] = []
-
-    class Grown(JobCluster):
-        def total(self):  # type: ignore[no-untyped-def]
-            found = super().total()
-            return found if len(looks) < 3 else found.times(10)
-
-    config = RayJobConfig(address=ray_cluster.config.address, wait=True)
-    with Grown(config, pause=looks.append) as cluster:
-        cluster.check(Needs(cpus=20.0), {})
-    assert len(looks) == 3
-    told = [record.message for record in caplog.records if "waiting: " in record.message]
-    assert len(told) == 1
-    assert "asks for 20 CPUs" in told[0]
-    assert "has 8 CPUs" in told[0]
+    """With wait, a job whose operators fit no node begins when one comes that they fit."""
+    with JobCluster(replace(ray_cluster.config, wait=True)) as cluster:
+        env, out = RayPipeline(cluster), []  # type: ignore[var-annotated]
+        env.from_collection([-1, 2]).map(abs, cpus=6).sink(out)
+        job = env.start()
+        assert "asks for 6 CPUs, 0 GPUs, and no node has that: 4 CPUs" in caplog.text
+        assert not job.poll(0.5)
+        node = raylets.add_node(num_cpus=8, object_store_memory=80_000_000)
+        try:
+            job.wait(50)
+        finally:
+            job.cancel(10)
+            raylets.remove_node(node)
+    assert out == [1, 2]
 
 
-def test_each_operator_knows_its_gpus(ray_cluster: JobCluster) -> None:
-    """Operators of one actor have GPUs of their own, and see those of the actor alone."""
+def test_what_an_operator_knows_of_its_actor(ray_cluster: JobCluster) -> None:
+    """Operators of one actor have GPUs of their own; they share its services; counts come home."""
     env, out = RayPipeline(ray_cluster), []  # type: ignore[var-annotated]
-    env.from_collection([1]).map(SeesGpus, gpus=1).map(SeesGpus, gpus=0.5).sink(out)
-    env.run()
-    assert out == [((1, ("cuda:0",), 2), ("cuda:1",), 2)]
+    env.register_service("pid", os.getpid)
+    numbers = env.from_collection([1, 2], name="numbers")
+    numbers.map(SeesGpus, gpus=1, name="first").map(SeesGpus, gpus=0.5).sink(out)
+    result = env.run()
+    pid = out[0][-1]
+    assert pid != os.getpid()
+    assert out == [((number, ("cuda:0",), 2, pid), ("cuda:1",), 2, pid) for number in (1, 2)]
+    assert result.operator("first").metrics == {"seen": 2}
+    assert result.operator("numbers").share == 1.0
 
 
 SCRIPT = """
@@ -131,6 +138,13 @@ def test_another_cluster_beside_the_first(ray_cluster: JobCluster) -> None:
         JobCluster(RayJobConfig(address="local")).connect()
     with JobCluster(RayJobConfig(address="auto")) as same:
         assert same.total() == ray_cluster.total()
+
+
+def test_another_version_is_refused() -> None:
+    """With both versions, of the package and of Python."""
+    check_versions(versions())
+    with pytest.raises(ClusterError, match=r"runs sage-stack .* by sage-stack 0.0.1 on Python 3.9"):
+        check_versions(Versions("3.9", "0.0.1"))
 
 
 def test_settings() -> None:

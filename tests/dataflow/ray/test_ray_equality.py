@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from graph_steps import STEPS, Pair, Records, check_counts
@@ -76,9 +77,10 @@ def test_every_kind_of_operator_is_compared() -> None:
 
 
 @pytest.mark.parametrize("chain", CHAINS)
-def test_the_same_records_and_counts(ray_cluster: JobCluster, chain: str) -> None:
-    """Records, dead letters and the counts of every operator."""
-    local, remote = LocalEnvironment("local"), RayPipeline(ray_cluster)
+def test_the_same_records_and_counts(ray_cluster: JobCluster, chain: str, tmp_path: Path) -> None:
+    """Records, dead letters and the counts of every operator, while checkpoints are taken."""
+    checkpoints = {"checkpoint": {"dir": str(tmp_path / "checkpoints"), "interval": 0.02}}
+    local, remote = LocalEnvironment("local"), RayPipeline(ray_cluster, checkpoints)
     expected, found = build(local, chain), build(remote, chain)
     at_home, away = local.submit(autostop=True), remote.run()
     assert [Counter(records) for records in found] == [Counter(records) for records in expected]
@@ -87,3 +89,4 @@ def test_the_same_records_and_counts(ray_cluster: JobCluster, chain: str) -> Non
         letter.record for letter in at_home.dead_letters
     )
     check_counts(remote._graph.nodes, away)
+    assert away.checkpoints > 1

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from sage.cluster.connect import RayCluster
 from sage.dataflow.runtime.ray.config import RayJobConfig
 from sage.dataflow.runtime.ray.placement import Needs
+from sage.errors import ResourceError
+
+logger = logging.getLogger("sage.dataflow")
 
 
 class JobCluster(RayCluster):
@@ -27,28 +31,32 @@ class JobCluster(RayCluster):
         return [_needs(node["Resources"]) for node in self.ray.nodes() if node["Alive"]]
 
     def check(self, asked: Needs, each: Mapping[str, Needs]) -> None:
-        """See that the cluster has what a job asks for, or wait for it when the config says so.
+        """See that the cluster has what a job's operators ask for; log what it waits for.
 
         Args:
             asked: by all actors together.
             each: by one replica of a stage, which one node must have; by the stage's name.
 
         Raises:
-            ResourceError: it has not.
+            ResourceError: it has not, and the config does not say to wait.
         """
-        self.wait_for(lambda: self._lack(asked, each))
+        if lack := self._lack(asked, each):
+            if not self.config.wait:
+                raise ResourceError(f"{lack}; ask for less, or set ray={{'wait': True}}")
+            # Its actors are created all the same: a cluster that grows does so for them.
+            logger.warning("%s; the job waits", lack)
 
-    def _lack(self, asked: Needs, each: Mapping[str, Needs]) -> str | None:
-        """Say what the cluster lacks; None for nothing."""
+    def _lack(self, asked: Needs, each: Mapping[str, Needs]) -> str:
+        """Say what the cluster lacks for the actors; empty for nothing."""
         total = self.total()
         if not asked.fit(total):
-            return f"the job asks for {asked}, and the cluster has {total}"
+            return f"the operators ask for {asked}, and the cluster has {total}"
         nodes = self.largest()
         for name, needs in each.items():
             if not any(needs.fit(node) for node in nodes):
                 has = "; ".join(map(str, nodes))
                 return f"a replica of {name!r} asks for {needs}, and no node has that: {has}"
-        return None
+        return ""
 
 
 def _needs(resources: Mapping[str, float]) -> Needs:

@@ -16,13 +16,13 @@ class RayJobConfig(RayConfig):
     """Settings of a job on Ray; the keys of ``config={"ray": {…}}``, beside those of `RayConfig`.
 
     Attributes:
-        start_timeout: seconds that actors may take to be placed when the cluster has enough, but
-            not free; with ``wait`` there is no limit.
+        start_timeout: seconds until every actor must have a process, which others' jobs or the
+            installation of ``runtime_env`` may hold up; with ``wait`` there is no limit.
         bytes_in_flight: bytes, or a text such as "64MB", that may be under way from one replica to
             another, in the object store or outside; a single batch may be larger.
     """
 
-    start_timeout: float = 60.0
+    start_timeout: float = 120.0
     bytes_in_flight: int = 64_000_000
 
     def __post_init__(self) -> None:

@@ -75,16 +75,30 @@ class Crew:
             OperatorError: an operator could not be made, or an actor died.
             ClusterError: the cluster has no room, or is of another version.
         """
-        waiting = {
+        patience: float | None = self._cluster.config.start_timeout
+        greeted = {
             self._create(replica, orders[replica.stage.id][replica.index]): replica
             for replica in self.replicas
         }
-        patience = self._cluster.config.start_timeout
-        due = self._clock() + patience
+        self._await(greeted, FarReplica.greet, cancelled, patience)
+        # Users' constructors may take their time.
+        made = {replica.actor.prepare.remote(): replica for replica in self.replicas}
+        self._await(made, FarReplica.prepared, cancelled, None)
+
+    def _await(
+        self,
+        waiting: dict[Any, FarReplica],
+        take: Callable[[FarReplica, Any], None],
+        cancelled: Event,
+        patience: float | None,
+    ) -> None:
+        """Take the answers to calls of all replicas, or go when the job is cancelled."""
+        due = None if patience is None else self._clock() + patience
         while waiting and not cancelled.is_set():
             for call in self.answered(waiting):
-                self._greet(waiting.pop(call), call)
-            if waiting and self._clock() >= due:
+                replica = waiting.pop(call)
+                take(replica, self._answer(replica, call))
+            if waiting and patience is not None and due is not None and self._clock() >= due:
                 due += patience
                 self._delayed(waiting.values())
 
@@ -134,10 +148,10 @@ class Crew:
         ).remote(replica.name, order)
         return replica.actor.hello.remote(versions())
 
-    def _greet(self, replica: FarReplica, call: Any) -> None:
+    def _answer(self, replica: FarReplica, call: Any) -> Any:
         ray = load_ray()
         try:
-            replica.greet(ray.get(call))
+            return ray.get(call)
         except ray.exceptions.RayError as error:
             raise replica.death(error) from error
 
@@ -146,7 +160,7 @@ class Crew:
         names = ", ".join(sorted({repr(replica.stage.name) for replica in waiting}))
         needs = needs_of(next(iter(waiting)).stage)
         reason = (
-            f"{len(waiting)} actors of stages {names} are not placed after "
+            f"{len(waiting)} actors of stages {names} have no process after "
             f"{self._cluster.config.start_timeout:g} s: each of the first asks for {needs}, and "
             f"the cluster has {self._cluster.free()} free of {self._cluster.total()}"
         )

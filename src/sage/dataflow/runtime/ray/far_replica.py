@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +11,12 @@ from sage.dataflow.graph import Kind
 from sage.dataflow.lifecycle import Finite
 from sage.dataflow.plan import Stage
 from sage.dataflow.replica import OperatorReplica
+from sage.dataflow.runtime.failure import Failure
 from sage.dataflow.runtime.ray.link import Route
 from sage.dataflow.runtime.ray.orders import Hello, Report
 from sage.errors import OperatorError
+
+logger = logging.getLogger("sage.dataflow")
 
 
 class Extent(Finite):
@@ -73,12 +77,24 @@ class FarReplica:
         """Take note of who runs it.
 
         Raises:
-            DataflowError: it cannot be run there.
+            ClusterError: it cannot be run there.
         """
         self._hello = hello
-        if hello.failure is not None:
-            raise hello.failure.error(self.stage.name)
+        logger.debug("%s runs on %s, process %d", self.name, hello.address, hello.pid)
+        self._check(hello.failure)
+
+    def prepared(self, failure: Failure | None) -> None:
+        """Take note that it is made.
+
+        Raises:
+            DataflowError: it could not be.
+        """
+        self._check(failure)
         self.over = False
+
+    def _check(self, failure: Failure | None) -> None:
+        if failure is not None:
+            raise failure.error(self.stage.name)
 
     def begin(self, routes: Sequence[Route]) -> None:
         """Let the actor begin."""

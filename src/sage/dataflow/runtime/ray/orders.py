@@ -55,14 +55,14 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """An actor that is ready.
+    """An actor that has a process.
 
     Attributes:
         versions: its own.
         node: Ray's id of its node.
         address: of that.
         pid: of its process.
-        failure: why it is not ready after all.
+        failure: why it cannot be used after all.
     """
 
     versions: Versions

@@ -160,6 +160,8 @@ class RayRuntime:
     def _run(self) -> None:
         try:
             self._crew.place(self._orders, self._attempt.services.cancelled)
+            # They may hold whole collections of records, which the actors have now.
+            self._orders = ()
             self._begin()
             self._follow()
         except BaseException as error:  # noqa: BLE001 - the handle raises it to whoever waits

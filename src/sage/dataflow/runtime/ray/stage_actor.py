@@ -50,19 +50,13 @@ class StageActor:
         return self._name
 
     async def hello(self, expected: Versions) -> Hello:
-        """Make the replica and say who runs it."""
+        """Say who runs the replica, whose versions must be those that are expected."""
         ray = load_ray()
-
-        sys.setswitchinterval(SWITCH)
         failure: Failure | None = None
         try:
             check_versions(expected)
-            self._outbox = Outbox(asyncio.get_running_loop())
-            self._station = Station(load(self._order), self._outbox, len(ray.get_gpu_ids()))
-        except DataflowError as error:
+        except ClusterError as error:
             failure = failure_of(error, dump)
-        except Exception as error:  # noqa: BLE001 - whatever a user's constructor or module raises
-            failure = Failure("", OPENING, sendable_error(error, dump), [])
         return Hello(
             versions=versions(),
             node=ray.get_runtime_context().get_node_id(),
@@ -70,6 +64,19 @@ class StageActor:
             pid=os.getpid(),
             failure=failure,
         )
+
+    async def prepare(self) -> Failure | None:
+        """Make the replica; return what went wrong. A user's constructor may take its time."""
+        sys.setswitchinterval(SWITCH)
+        self._outbox = Outbox(asyncio.get_running_loop())
+        try:
+            devices = len(load_ray().get_gpu_ids())
+            self._station = Station(load(self._order), self._outbox, devices)
+        except DataflowError as error:
+            return failure_of(error, dump)
+        except Exception as error:  # noqa: BLE001 - whatever a user's constructor or module raises
+            return Failure("", OPENING, sendable_error(error, dump), [])
+        return None
 
     async def begin(self, routes: Sequence[Route]) -> None:
         """Begin to run, all actors being there."""
