@@ -17,7 +17,7 @@ from rich.console import Console
 
 from sage.dataflow import LocalEnvironment, OperatorReport
 from sage.dataflow.graph import Kind
-from sage.dataflow.progress import compact, progress_table
+from sage.dataflow.progress import compact, progress_line, progress_table
 from sage.dataflow.rates import Rates
 
 
@@ -144,3 +144,8 @@ def test_interrupt_leaves_the_terminal_clean() -> None:
     # Every line of the last table is wiped.
     assert seen[shown:].count(b"\x1b[2K") >= 6
     assert process.returncode == 0
+
+
+def test_a_line_of_a_job_that_has_not_begun_says_so() -> None:
+    """One that runs elsewhere may wait for a process, or for a cluster."""
+    assert progress_line((), 2.5) == "2.5 s: no operator runs yet"

@@ -73,6 +73,8 @@ def _watch_lines(job: Watched) -> None:
 
 def progress_line(reports: tuple[OperatorReport, ...], elapsed: float) -> str:
     """Return one line: for each operator, how many records came out of it."""
+    if not reports:  # of a job elsewhere that has no process yet, or whose process starts
+        return f"{elapsed:.1f} s: no operator runs yet"
     counts = ", ".join(
         f"{report.name} {report.records_out:,}"
         + (f" ({report.failed:,} failed)" if report.failed else "")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import platform
 import stat
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -15,6 +17,8 @@ import pytest
 from tests.job_manager import ManagerProcess
 from tests.support import wait_until
 
+from sage.dataflow.jobs.app import make_app
+from sage.dataflow.jobs.manager import JobManager
 from sage.dataflow.jobs.openapi import openapi_document
 from sage.dataflow.jobs.routes import HEALTH, ROUTES
 from sage.errors import UnknownJobError
@@ -146,3 +150,21 @@ def test_the_life_of_a_job_over_http(http: httpx2.Client, manager: ManagerProces
     assert http.delete(f"/jobs/{id_}").status_code == 204
     assert http.get(f"/jobs/{id_}").status_code == 404
     assert not folder.exists()
+
+
+def test_a_request_that_is_too_large(tmp_path: Path) -> None:
+    """Is refused before the whole of it is in memory, and says what to do."""
+    manager = JobManager(tmp_path)
+    app = make_app(manager, "secret", most_bytes=1000)
+
+    async def post() -> httpx2.Response:
+        async with httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(app), base_url="http://manager"
+        ) as client:
+            headers = {"authorization": "Bearer secret"}
+            return await client.post("/jobs", content=b"x" * 1001, headers=headers)
+
+    answer = asyncio.run(post())
+    manager.close()
+    assert answer.status_code == 413
+    assert "larger than 1,000 bytes" in answer.json()["error"]["message"]

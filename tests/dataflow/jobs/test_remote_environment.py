@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from sage.dataflow.jobs.handle import RemoteJob
 from sage.dataflow.jobs.life import JobState
 from sage.errors import (
     ConfigError,
+    DataflowError,
     GraphError,
     JobCancelledError,
     JobManagerError,
@@ -134,6 +136,29 @@ def test_an_operators_error_comes_back(manager: ManagerProcess) -> None:
     assert error.result.operator("picky").failed == 1
     assert env.last_job is not None
     assert env.last_job.result is error.result
+
+
+class Homely:
+    """Comes back from a pickle only in the process that made it."""
+
+    def __reduce__(self) -> Any:
+        return at_home, (os.getpid(),)
+
+
+def at_home(pid: int) -> Homely:
+    if os.getpid() != pid:
+        raise RuntimeError("far from home")
+    return Homely()
+
+
+def test_records_that_cannot_be_unpickled_here(manager: ManagerProcess) -> None:
+    """Are told as such; the counts are there."""
+    env = manager.environment("homely")
+    out: list[Any] = []
+    env.from_collection([1]).map(lambda record: Homely()).sink(out)
+    with pytest.raises(DataflowError, match=r"finished, but .* here: RuntimeError: far") as raised:
+        env.submit(autostop=True)
+    assert raised.value.result.records_out == 1
 
 
 def test_dead_letters_come_back(manager: ManagerProcess) -> None:

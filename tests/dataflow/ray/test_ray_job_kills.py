@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import random
@@ -114,7 +115,12 @@ class Faults:
         # The head's stays: the driver is connected to it.
         node = self._random.choice(sorted(self._raylets.worker_nodes, key=str))
         self._raylets.remove_node(node, allow_graceful=False)
-        self._raylets.add_node(num_cpus=4, object_store_memory=80_000_000)
+        for _ in range(3):
+            # On a busy machine it may take longer than Ray waits for it.
+            with contextlib.suppress(Exception):
+                self._raylets.add_node(num_cpus=4, object_store_memory=80_000_000)
+                return
+        raise AssertionError("no other raylet could be started")
 
     def _kill(self, pid: int) -> None:
         os.kill(pid, signal.SIGKILL)

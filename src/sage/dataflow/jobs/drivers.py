@@ -72,7 +72,8 @@ class Drivers:
         code = self._codes.pop(pid, None)
         name = f"its driver (pid {pid})"
         if code is None:
-            return f"{name} died while no manager was there"
+            # It was the child of an earlier manager, so how it ended is not to be known.
+            return f"{name} died"
         return f"{name} {_exit_text(code)} without a result"
 
     def forget(self) -> None:

@@ -10,7 +10,7 @@ from sage.dataflow.jobs.client import ManagerClient
 from sage.dataflow.jobs.details import Details, unpack_details
 from sage.dataflow.jobs.life import JobState
 from sage.dataflow.jobs.wire import JobOutcome, JobView, Progress
-from sage.dataflow.result import JobResult, JobStatus, OperatorReport
+from sage.dataflow.result import JobResult, JobStatus, OperatorReport, error_text
 from sage.errors import DataflowError, JobCancelledError, ManagerUnreachableError
 
 # Seconds that one question to the manager may take; that it may be away; between two looks then.
@@ -200,8 +200,20 @@ class RemoteJob:
         self._away_since = None
         return outcome
 
+    def _unpacked(self, outcome: JobOutcome) -> Details:
+        try:
+            return unpack_details(outcome.details)
+        except Exception as error:  # noqa: BLE001 - a user's objects may raise anything
+            state = outcome.job.state
+            return Details(
+                DataflowError(
+                    f"job {self.id!r} {state}, but the error, dead letters and records that came "
+                    f"with its result cannot be unpickled here: {error_text(error)}"
+                )
+            )
+
     def _settle(self, outcome: JobOutcome) -> None:
-        details = unpack_details(outcome.details)
+        details = self._unpacked(outcome)
         for name, records in self._lists.items():
             records.extend(details.gathered.get(name, ()))
         self._lists.clear()
