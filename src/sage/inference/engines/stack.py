@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,6 +25,7 @@ from sage.errors import AlreadyRunningError, EngineError
 from sage.inference.engines.control import clear_stale
 from sage.inference.engines.plan import StackConfig, StackPlan, plan_stack
 from sage.inference.engines.process import EngineProcess
+from sage.inference.engines.registry import EngineRegistry
 from sage.inference.engines.remote.fleet import Fleet
 from sage.inference.engines.runner import EngineRunner
 from sage.inference.engines.running import running_engine, who_runs
@@ -67,14 +67,13 @@ class Stack:
     ) -> None:
         self.config = config
         self._reread = reread
-        self._gateway = config.gateway
         self._fleet = Fleet(config.remote) if config.remote is not None else None
         self.paths = paths or user_paths()
         self._arguments = list(arguments)
         self._folder = Path.cwd()
         self._timing = timing
         self._resources = AsyncExitStack()
-        self._plan: StackPlan
+        self._registry: EngineRegistry
         self._server: UnifiedAPIServer
         self._supervisor: Supervisor
         self._serving = False
@@ -82,12 +81,12 @@ class Stack:
     @property
     def gateway_url(self) -> str:
         """The gateway's base URL, without /v1."""
-        return base_url(self._plan.host, self._plan.gateway_port)
+        return base_url(self._registry.plan.host, self._registry.plan.gateway_port)
 
     @property
     def engines(self) -> tuple[EngineSpec, ...]:
         """The engines of this stack, LLMs first."""
-        return self._plan.engines
+        return self._registry.plan.engines
 
     async def __aenter__(self) -> Self:
         """Start everything; return when every engine is healthy and the gateway answers.
@@ -124,20 +123,23 @@ class Stack:
         left = await asyncio.to_thread(clear_stale, self.paths)
         if left:
             logger.warning("ended %d engines that had outlived their stack", left)
-        self._plan = await self._make_plan()
-        listeners = listen(self._plan.host, self._plan.gateway_port)
+        plan = await self._make_plan()
+        self._registry = EngineRegistry(plan, may_vanish=self._fleet is not None)
+        self._resources.callback(self._registry.close)
+        listeners = listen(plan.host, plan.gateway_port)
         for listener in listeners:
             self._resources.callback(listener.close)
         self._server = UnifiedAPIServer(
-            self._plan.server(self._gateway),
+            plan.server(self.config.gateway),
             on_reload=self._reloaded if self._reread is not None else None,
             listeners=listeners,
         )
+        self._registry.server = self._server
         self._supervisor = Supervisor(
-            self._plan.engines,
+            plan.engines,
             self.paths.logs,
-            on_up=self._engine_up,
-            on_down=self._engine_down,
+            on_up=self._registry.up,
+            on_down=self._registry.down,
             on_change=self._changed,
             timing=self._timing,
             run=self._runner,
@@ -165,10 +167,7 @@ class Stack:
 
     def _reloaded(self) -> UnifiedServerConfig:
         assert self._reread is not None
-        gateway = self._reread()
-        config = self._plan.server(gateway)
-        self._gateway = gateway
-        return config
+        return self._registry.plan.server(self._reread())
 
     def _hold_lock(self) -> None:
         try:
@@ -179,32 +178,6 @@ class Stack:
             raise cannot_write(self.paths.state, error) from error
         if not held:
             raise AlreadyRunningError(who_runs(read_state(self.paths)))
-
-    def _engine_up(self, spec: EngineSpec) -> None:
-        moved = spec not in self._plan.engines
-        if moved:
-            others = self._plan.engines
-            engines = tuple(spec if other.id == spec.id else other for other in others)
-            self._plan = replace(self._plan, engines=engines)
-            self._server.config = self._plan.server(self._gateway)
-        # Before it serves, the gateway has no instances; one that a manager removed stays out.
-        if spec.id in self._server.gateway.instance_ids():
-            if moved:
-                self._change_instance(spec.id)
-            self._server.gateway.restarted(spec.id)
-
-    def _change_instance(self, id_: str) -> None:
-        for instance, backend in self._server.config.instances():
-            if instance.id == id_:
-                self._server.gateway.change_instance(
-                    instance, backend.url, backend.api_key, priorities=backend.priorities
-                )
-
-    def _engine_down(self, spec: EngineSpec, reason: str) -> None:
-        if spec.id in self._server.gateway.instance_ids():
-            # A node that is gone closes no connection: what runs there would wait for nothing.
-            gone = self._fleet is not None
-            self._server.gateway.set_down(spec.id, reason, abort=gone)
 
     def _changed(self) -> None:
         """Rewrite the state; once serving, a full disk must not take the engines down."""
@@ -221,7 +194,7 @@ class Stack:
             pid=pid,
             pid_created=created(pid) or 0.0,
             gateway_url=self.gateway_url,
-            gateway_port=self._plan.gateway_port,
+            gateway_port=self._registry.plan.gateway_port,
             ready=self._serving,
             arguments=self._arguments,
             engines=[running_engine(engine) for engine in self._supervisor.engines],

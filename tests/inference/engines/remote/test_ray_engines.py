@@ -28,7 +28,7 @@ from tests.support import running, wait_until
 pytestmark = pytest.mark.engines
 
 _PATIENCE_S = 50
-QUESTION = {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 4}
+QUESTION = {"messages": [{"role": "user", "content": "Say hello."}]}
 
 
 def _paths(factory: pytest.TempPathFactory) -> UserPaths:
@@ -57,9 +57,10 @@ def _environment(engine: RunningEngine) -> dict[str, str]:
     return psutil.Process(engine.pid).environ()
 
 
-def _ask(stack: Stack) -> httpx2.Response:
+def _ask(stack: Stack, tokens: int = 4) -> httpx2.Response:
     url = f"{stack.gateway_url}/v1/chat/completions"
-    return httpx2.post(url, json=QUESTION, trust_env=False, timeout=60)
+    question = {**QUESTION, "max_tokens": tokens}
+    return httpx2.post(url, json=question, trust_env=False, timeout=60)
 
 
 def _answering(stack: Stack) -> set[str]:
@@ -109,15 +110,25 @@ def test_an_engine_that_only_its_node_reaches_is_known(
     assert f"but this machine cannot reach {engine.spec.url}" in third
 
 
+def _in_flight(stack: Stack) -> int:
+    health = httpx2.get(f"{stack.gateway_url}/health", trust_env=False).json()
+    return min(instance["in_flight"] for instance in health["instances"])
+
+
 @pytest.mark.timeout(120)
 def test_an_engine_and_an_actor_killed_outright_are_replaced(stack: Stack) -> None:
-    """kill -9: new ones, under new addresses; the engine does not outlive its actor."""
+    """kill -9: new ones, under new addresses; what ran there and had no answer yet goes on."""
     first, second = _engines(stack)["llm-1"], _engines(stack)["llm-2"]
     assert first.pid is not None
     assert second.pid is not None
+    with ThreadPoolExecutor(6) as pool:
+        answers = [pool.submit(_ask, stack, 40) for _ in range(6)]
+        wait_until(lambda: _in_flight(stack) > 0)
+        os.kill(psutil.Process(second.pid).ppid(), signal.SIGKILL)
+        # An engine does not outlive its actor.
+        wait_until(lambda: running([second.pid or 0]) == [])
+    assert [answer.result().status_code for answer in answers] == [200] * 6
     os.kill(first.pid, signal.SIGKILL)
-    os.kill(psutil.Process(second.pid).ppid(), signal.SIGKILL)
-    wait_until(lambda: running([second.pid or 0]) == [])
     wait_until(lambda: _replaced(stack, first) and _replaced(stack, second), _PATIENCE_S)
     assert _answering(stack) == {"llm-1", "llm-2"}
 
