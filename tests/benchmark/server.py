@@ -8,12 +8,14 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from tests.support import wait_until
 
+_TURNS = 5  # of the event loop, in which an accepted connection gets its task
 REASONS = {200: "OK", 404: "Not Found", 429: "Too Many Requests", 500: "Internal Server Error"}
 
 
@@ -121,11 +123,11 @@ class TinyServer:
         self.instances: list[dict[str, Any]] | None = None
         self.pages: dict[str, Any] = {}
         self.url = ""
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
         return self
@@ -141,8 +143,29 @@ class TinyServer:
         self._thread.join()
         self._loop.close()
 
+    @contextlib.asynccontextmanager
+    async def listening(self, path: Path) -> AsyncIterator[None]:
+        """Serve at a Unix socket, in the loop that runs now."""
+        self._server = await asyncio.start_unix_server(self._serve, path)
+        try:
+            yield
+        finally:
+            await self._stop()
+
     def die(self) -> None:
         """Close every connection and take no new one, as a killed server; from a handler."""
+        for task in self._tasks:
+            task.cancel()
+        self._dying = asyncio.ensure_future(self._close())
+
+    async def _close(self) -> None:
+        # A connection that is being accepted while its server closes is left open and without an
+        # owner (asyncio of Python 3.11), so the ones before are brought to their tasks first.
+        loop = asyncio.get_running_loop()
+        for listener in self._server.sockets:
+            loop.remove_reader(listener.fileno())
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
         self._server.close()
         for task in self._tasks:
             task.cancel()
@@ -152,10 +175,7 @@ class TinyServer:
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def _stop(self) -> None:
-        self._server.close()
-        await asyncio.sleep(0)  # a connection that was accepted just now gets its task
-        for task in self._tasks:
-            task.cancel()
+        await self._close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.sleep(0)  # and those that were closed are gone
 
@@ -166,8 +186,10 @@ class TinyServer:
         try:
             while not writer.is_closing():
                 await self._one(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the client has left, or the test is over
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the client has left
+        except asyncio.CancelledError:
+            writer.transport.abort()  # the test is over, whether the client still reads or not
         finally:
             self._tasks.discard(task)
             writer.close()

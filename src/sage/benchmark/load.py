@@ -63,6 +63,7 @@ class Load:
         max_in_flight: at most so many out at once; the others wait their turn.
         on_answer: called with each exchange that has ended, for a progress display.
         clock: seconds, monotonic.
+        alarm: makes the timer that requests leave by, from the event loop and what is to be done.
     """
 
     def __init__(
@@ -74,8 +75,10 @@ class Load:
         max_in_flight: int | None = None,
         on_answer: Callable[[Exchange], None] | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        alarm: Callable[[asyncio.AbstractEventLoop, Callable[[], None]], Alarm] = make_alarm,
     ) -> None:
         self.clock = clock
+        self._make_alarm = alarm
         self._target = target
         self._writer = writer
         self._timeout_s = timeout_s
@@ -116,7 +119,7 @@ class Load:
         self._loop = asyncio.get_running_loop()
         self._finished = asyncio.Event()
         self._closed = asyncio.Event()
-        self._alarm = make_alarm(self._loop, self._pump)
+        self._alarm = self._make_alarm(self._loop, self._pump)
         self._agenda = Agenda(requests)
         self._users, self._think_s = users, think_s
         # What the load allocates has no cycles, and a collection would stand in its way.
