@@ -24,14 +24,18 @@ from sage.inference.scheduling.slo import SLO
 from tests.conftest import MODELS_DIR
 from tests.support import ANY_PORTS, wait_until
 
-pytestmark = [pytest.mark.engines, pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.engines,
+    pytest.mark.timeout(120),
+    pytest.mark.xdist_group("stack gateway"),
+]
 
 KEY = "a-key-for-management"
 # A pool for two of the requests below; what the engine has no room for it fails.
-SMALL_POOL = EngineOptions(max_model_len=1024, extra=("--slots", "8", "--n-ctx", "1024"))
+SMALL_POOL = EngineOptions(max_model_len=512, extra=("--slots", "8", "--n-ctx", "512"))
 LONG = {
-    "messages": [{"role": "user", "content": "The lighthouse stood on a rock. " * 40}],
-    "max_tokens": 90,
+    "messages": [{"role": "user", "content": "The lighthouse stood on a rock. " * 20}],
+    "max_tokens": 45,
     "ignore_eos": True,
 }
 

@@ -1,0 +1,93 @@
+"""``sage-dev test``: how the suite is spread, what comes through, and what Ctrl-C leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sage.cli.dev import spread, usable_cores
+from tests.support import wait_until
+
+SAGE_DEV = str(Path(sys.executable).parent / "sage-dev")
+PROJECT = """
+[project]
+name = "sage-stack"
+"""
+# pytest runs them with the project as their folder.
+TESTS = """
+from pathlib import Path
+import time
+import pytest
+
+@pytest.fixture(scope="session")
+def dear():
+    yield
+    time.sleep(0.6)
+    Path("ended").touch()
+
+def test_slow(dear):
+    Path("begun").touch()
+    time.sleep(60)
+
+def test_fails():
+    print("said before the failure")
+    assert 1 + 1 == 3
+
+def test_passes():
+    pass
+"""
+
+
+# Without the plugins that the tests above have no use for.
+SPREAD = [SAGE_DEV, "test", "-p", "xdist", "-n", "2"]
+
+
+def bare() -> dict[str, str]:
+    return {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A checkout with three tests."""
+    (tmp_path / "pyproject.toml").write_text(PROJECT, encoding="utf-8")
+    (tmp_path / "test_it.py").write_text(TESTS, encoding="utf-8")
+    return tmp_path
+
+
+def test_the_suite_is_spread_over_the_cores() -> None:
+    """A process a core, four at most; on a single core pytest runs the tests itself."""
+    assert spread(1) == []
+    assert spread(2) == ["-n", "2", "--dist", "loadgroup"]
+    assert spread(64) == ["-n", "4", "--dist", "loadgroup"]
+    assert usable_cores() >= 1
+
+
+@pytest.mark.timeout(180)
+def test_what_a_failing_test_said_is_shown(project: Path) -> None:
+    """With the failed assertion and pytest's exit code; the other tests are counted."""
+    command = [*SPREAD, "-k", "fails or passes"]
+    done = subprocess.run(
+        command, cwd=project, env=bare(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "said before the failure" in done.stdout
+    assert "assert (1 + 1) == 3" in done.stdout
+    assert "1 failed, 1 passed" in done.stdout
+
+
+@pytest.mark.timeout(180)
+def test_ctrl_c_lets_fixtures_end(project: Path) -> None:
+    """What a fixture started is ended by it, though that takes longer than a moment."""
+    # A group of its own, as a terminal gives a command; its Ctrl-C reaches every process of it.
+    with subprocess.Popen(
+        [*SPREAD, "-k", "slow"], cwd=project, env=bare(), process_group=0
+    ) as process:
+        wait_until((project / "begun").exists, seconds=120)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(30) == 2
+    assert (project / "ended").exists()
