@@ -7,6 +7,7 @@ import os
 import socket
 from pathlib import Path
 
+import hypothesis
 import platformdirs
 import pytest
 
@@ -16,6 +17,12 @@ MODELS_DIR = Path(
     or (Path(os.environ["SAGE_HOME"]) / "models" if os.environ.get("SAGE_HOME") else "")
     or platformdirs.user_data_path("sage") / "models"
 ).absolute()
+
+# How long an example takes says how busy the machine is: the suite runs in several processes.
+hypothesis.settings.register_profile(
+    "sage", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("sage")
 
 _LEAKY_PREFIXES = (
     "SAGE_",

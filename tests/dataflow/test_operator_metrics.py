@@ -96,7 +96,8 @@ def test_waiting_for_input_and_for_room() -> None:
     source, slow, out = (result.operator(name) for name in ("source", "slow", "out"))
     assert source.blocked > 0.03
     assert out.waited > 0.03
-    assert slow.waited < 0.1 < slow.busy
+    assert slow.waited < slow.busy
+    assert slow.busy >= 40 * 0.005
     assert source.waited == out.blocked == 0
 
 
@@ -110,8 +111,10 @@ def test_an_idle_source_waits(env: LocalEnvironment) -> None:
         yield 1
 
     env.from_source(source, name="source").sink(lambda _: None)
+    begun = time.perf_counter()
     waited = env.submit(autostop=True).operator("source").waited
-    assert waited == 0 if env.config.workers == "inline" else 0.01 < waited < 0.2
+    took = time.perf_counter() - begun
+    assert waited == 0 if env.config.workers == "inline" else 0.01 < waited <= took
 
 
 def test_bytes_to_and_from_worker_processes() -> None:

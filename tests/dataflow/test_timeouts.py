@@ -53,13 +53,13 @@ def stream(env: LocalEnvironment) -> Stream:
 def test_async(env: LocalEnvironment) -> None:
     """The call is cancelled, the error goes into on_error, and the others go on."""
     out: list[float] = []
-    stream(env).map(later, timeout=0.2, on_error="dead_letter").sink(out.append)
+    stream(env).map(later, timeout=0.5, on_error="dead_letter").sink(out.append)
     result = env.submit(autostop=True)
     assert out == [SHORT, SHORT]
     (letter,) = result.dead_letters
     assert letter.record == LONG
     assert isinstance(letter.error, OperatorTimeoutError)
-    assert str(letter.error) == "operator 'later' took longer than its timeout of 0.2 s"
+    assert str(letter.error) == "operator 'later' took longer than its timeout of 0.5 s"
     assert result.duration < 10
 
 
@@ -69,7 +69,7 @@ def test_process(method: str, function: Any) -> None:
     env = LocalEnvironment()
     out: list[float] = []
     operator = getattr(stream(env), method)(
-        function, timeout=0.2, on_error="dead_letter", workers="process"
+        function, timeout=0.5, on_error="dead_letter", workers="process"
     )
     operator.sink(out.append)
     result = env.submit(autostop=True)
@@ -87,7 +87,7 @@ def test_each_attempt_has_the_time(env: LocalEnvironment) -> None:
 
     out: list[int] = []
     retry = RetryPolicy(attempts=3, first_delay=0.001, retry_on=(OperatorTimeoutError,))
-    env.from_collection([1]).map(third_time, timeout=0.1, retry=retry).sink(out.append)
+    env.from_collection([1]).map(third_time, timeout=0.3, retry=retry).sink(out.append)
     result = env.submit(autostop=True)
     assert out == [1]
     assert result.operator("third_time").retried == 2
@@ -96,11 +96,11 @@ def test_each_attempt_has_the_time(env: LocalEnvironment) -> None:
 def test_it_ends_the_job() -> None:
     """By default it is an error as any other, with its cause."""
     env = LocalEnvironment()
-    stream(env).map(later, timeout=0.1).sink(lambda _: None)
+    stream(env).map(later, timeout=0.3).sink(lambda _: None)
     with pytest.raises(OperatorError, match=r"record 30\.0: OperatorTimeoutError") as raised:
         env.submit(autostop=True)
     assert isinstance(raised.value.__cause__, OperatorTimeoutError)
-    assert raised.value.__cause__.timeout == 0.1
+    assert raised.value.__cause__.timeout == 0.3
 
 
 def test_a_timeout_of_the_users_own(env: LocalEnvironment) -> None:

@@ -196,7 +196,7 @@ class Running:
         assert self.gateway._scheduler.invariants() == []
 
 
-async def eventually(condition: Callable[[], object], seconds: float = 3.0) -> None:
+async def eventually(condition: Callable[[], object], seconds: float = 15.0) -> None:
     """Wait until the condition holds."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not condition():

@@ -332,7 +332,7 @@ async def test_a_call_that_nobody_waits_for_is_aborted(kit: Any) -> None:
         engine.aborted.clear()
         for one in leaving:
             one.cancel()
-        await asyncio.wait_for(engine.aborted.wait(), 2)
+        await asyncio.wait_for(engine.aborted.wait(), 20)
         await world.riding(0)
         made.open()
         assert vectors(await world.ask("f")) == [[1, ord("f")]]

@@ -221,7 +221,7 @@ async def test_abort_closes_the_connection(kit: Any) -> None:
     upstream = Upstream(parse_target(engine.url))
     response = await upstream.request(HEAD)
     response.abort()
-    await asyncio.wait_for(engine.aborted.wait(), 1)
+    await asyncio.wait_for(engine.aborted.wait(), 20)
     await kit.eventually(lambda: upstream.open == 0)
 
 
@@ -230,9 +230,9 @@ async def test_cancelled_request_closes_the_connection(kit: Any) -> None:
     engine = await kit.engine(kit.hang)
     upstream = Upstream(parse_target(engine.url))
     task = asyncio.ensure_future(upstream.request(HEAD))
-    await asyncio.wait_for(engine.arrived.wait(), 5)
+    await asyncio.wait_for(engine.arrived.wait(), 20)
     task.cancel()
-    await asyncio.wait_for(engine.aborted.wait(), 1)
+    await asyncio.wait_for(engine.aborted.wait(), 20)
 
 
 async def test_name_with_several_addresses_is_tried_through(
