@@ -28,6 +28,9 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("sage")
 
+# What is too dear to be started once in each process that runs tests, by the fixture that does it.
+_SHARED = {"raylets": "ray", "ray_cluster": "ray", "shared_manager": "job manager"}
+
 _LEAKY_PREFIXES = (
     "SAGE_",
     "HF_",
@@ -39,6 +42,15 @@ _LEAKY_PREFIXES = (
     "http_proxy",
     "https_proxy",
 )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share something dear run in one process, which alone starts it."""
+    for item in items:
+        used = {_SHARED[name] for name in getattr(item, "fixturenames", ()) if name in _SHARED}
+        if used:
+            item.add_marker(pytest.mark.xdist_group(min(used)))
 
 
 @pytest.fixture(autouse=True, scope="module")

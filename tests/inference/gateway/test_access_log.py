@@ -32,7 +32,7 @@ PATH = "/v1/chat/completions"
 
 
 async def post(url: str, path: str = PATH, body: Any = CHAT, **headers: str) -> httpx2.Response:
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
         return await client.post(url + path, json=body, headers=headers)
 
 
@@ -154,7 +154,7 @@ async def test_a_full_disk_drops_lines_and_says_so_once(
     for count in (1, 2, 3):
         assert (await post(served.url)).status_code == 200
         await kit.eventually(lambda count=count: log.dropped == count)
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
         page = (await client.get(served.url + "/metrics")).text
     assert "sage_access_log_dropped_lines_total 3" in page.splitlines()
     said = [r.getMessage() for r in caplog.records if "access log" in r.getMessage()]

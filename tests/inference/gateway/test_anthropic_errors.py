@@ -54,7 +54,7 @@ async def test_no_instance_and_wrong_method(kit: Any) -> None:
         with pytest.raises(anthropic.NotFoundError) as unknown:
             await asking.messages.create(**ASK)
         assert unknown.value.body["error"]["type"] == "not_found_error"  # type: ignore[index]
-    async with httpx2.AsyncClient(trust_env=False) as plain:
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as plain:
         wrong = await plain.get(served.url + "/v1/messages")
         assert (wrong.status_code, wrong.json()["type"]) == (405, "error")
 
@@ -104,7 +104,7 @@ async def test_a_broken_stream_ends_with_an_error_event(kit: Any) -> None:
 
     served = await kit.gateway()
     served.add(await kit.engine(broken))
-    async with httpx2.AsyncClient(trust_env=False) as plain:
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as plain:
         text = (await plain.post(served.url + "/v1/messages", json={**ASK, "stream": True})).text
     name, data = text.strip().split("\n\n")[-1].split("\n")
     assert name == "event: error"

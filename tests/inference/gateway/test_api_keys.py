@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def call(url: str, method: str, path: str, **options: Any) -> httpx2.Response:
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
         return await client.request(method, url + path, **options)
 
 

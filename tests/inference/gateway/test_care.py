@@ -15,12 +15,14 @@ from sage.inference.gateway.probe import ProbeRule, ProbeState
 
 CHAT = {"model": "m", "messages": []}
 QUICK = CareRules(BreakerRule(failures=3, first_pause=0.2, longest_pause=0.2), slow_start=0.0)
+# Long enough that a busy machine sends the next request before it is over.
+PATIENT = CareRules(BreakerRule(failures=3, first_pause=2.0, longest_pause=2.0), slow_start=0.0)
 
 pytestmark = pytest.mark.anyio
 
 
 async def post(url: str, **options: Any) -> httpx2.Response:
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
         return await client.post(f"{url}/v1/chat/completions", json=CHAT, **options)
 
 
@@ -47,7 +49,7 @@ async def hang_up(request: Any, writer: asyncio.StreamWriter) -> None:
 async def test_failures_open_the_breaker_and_one_probe_closes_it(kit: Any) -> None:
     """After three 500s the instance is left alone, then tried once, then trusted again."""
     engine = await kit.engine(failing(kit, "500 Internal Server Error"))
-    served = await kit.gateway(care=QUICK)
+    served = await kit.gateway(care=PATIENT)
     served.add(engine)
     for _ in range(3):
         assert (await post(served.url)).status_code == 500

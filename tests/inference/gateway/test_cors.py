@@ -35,7 +35,7 @@ async def serve(kit: Any, *origins: str) -> UnifiedAPIServer:
 
 
 async def ask(url: str, method: str, path: str = PATH, **options: Any) -> httpx2.Response:
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
         return await client.request(method, url + path, **options)
 
 

@@ -14,12 +14,12 @@ pytestmark = pytest.mark.anyio
 
 
 async def call(url: str, method: str, path: str, **options: Any) -> httpx2.Response:
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
         return await client.request(method, f"{url}/v1/management/{path}", **options)
 
 
 async def chat(url: str) -> httpx2.Response:
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
         return await client.post(f"{url}/v1/chat/completions", json=CHAT)
 
 

@@ -24,13 +24,13 @@ pytestmark = pytest.mark.anyio
 
 
 async def ask(url: str, **options: Any) -> httpx2.Response:
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
         return await client.post(f"{url}/v1/chat/completions", **{"json": CHAT, **options})
 
 
 async def samples(url: str) -> dict[str, float]:
     """Scrape and parse, checking the form of every line."""
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
         reply = await client.get(f"{url}/metrics")
     assert reply.headers["content-type"].startswith("text/plain; version=0.0.4")
     found, typed = {}, set()

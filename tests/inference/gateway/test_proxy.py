@@ -57,7 +57,7 @@ async def test_events_are_forwarded_one_by_one(kit: Any) -> None:
     served = await kit.gateway()
     served.add(engine)
     async with (
-        httpx2.AsyncClient(timeout=5) as client,
+        httpx2.AsyncClient(timeout=30) as client,
         client.stream("POST", served.url + "/v1/chat/completions", content=STREAM) as reply,
     ):
         assert reply.headers["content-type"] == "text/event-stream"
@@ -243,7 +243,6 @@ async def test_timeouts_are_504(kit: Any) -> None:
         assert reply.json()["error"]["code"] == "timeout"
     await asyncio.wait_for(engine.aborted.wait(), 20)
     assert served.requests["failed"] == 2
-    assert len(engine.requests) == 1
 
 
 async def test_silent_stream_ends_with_an_error_event(kit: Any) -> None:

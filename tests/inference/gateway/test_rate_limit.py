@@ -161,7 +161,7 @@ def test_keys_that_make_no_sense_are_refused(keys: Any, message: str) -> None:
 
 
 async def post(url: str, key: str, body: Any = CHAT, path: str = "/v1/chat/completions") -> Any:
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
         headers = {"authorization": f"Bearer {key}"}
         return await client.post(url + path, json=body, headers=headers)
 

@@ -41,7 +41,7 @@ def config(*engines: Any, **options: Any) -> UnifiedServerConfig:
 
 
 async def chat(url: str) -> httpx2.Response:
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
         return await client.post(f"{url}/v1/chat/completions", json=CHAT)
 
 
@@ -190,7 +190,7 @@ async def test_reload_drops_no_request(kit: Any) -> None:
     async with UnifiedAPIServer(first, on_reload=lambda: second) as server:
         running = asyncio.ensure_future(chat(server.url))
         await kit.eventually(lambda: any(r.line.startswith("POST") for r in old.requests))
-        async with httpx2.AsyncClient(trust_env=False) as client:
+        async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
             reply = await client.post(f"{server.url}/v1/management/reload")
         assert reply.status_code == 200
         assert reply.json()["policy"] == "fifo"

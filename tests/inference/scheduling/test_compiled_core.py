@@ -9,6 +9,7 @@ import random
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,18 @@ def decisions_digest(rounds: int) -> str:
     return digest.hexdigest()
 
 
+def fingerprint(package: Path) -> str:
+    """Return a digest of all that the compiled modules are made from and by."""
+    made_by = (sys.version, metadata.version("mypy"), metadata.version("setuptools"))
+    digest = hashlib.sha256(repr((*made_by, os.environ.get("CC"))).encode())
+    for path in (ROOT / "hatch_build.py", *sorted(package.rglob("*.py"))):
+        digest.update(str(path).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the package, its core compiled."""
+def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package, its core compiled; kept in pytest's cache, as it takes long."""
     if shutil.which(os.environ.get("CC", "cc")) is None:
         pytest.skip("no C compiler here")
     spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
@@ -63,8 +73,19 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec.loader.exec_module(hook)
     folder = tmp_path_factory.mktemp("compiled")
     package = Path(sage.__file__).parent
-    modules = hook.compile_core(package.parents[1], folder, level="0")
-    assert modules
+    # Not there with `-p no:cacheprovider`.
+    cache: pytest.Cache | None = getattr(request.config, "cache", None)
+    kept = cache and cache.mkdir("compiled-core") / fingerprint(package)
+    if kept and kept.exists():
+        shutil.copytree(kept, folder, dirs_exist_ok=True)
+    else:
+        assert hook.compile_core(package.parents[1], folder, level="0")
+        if kept:
+            for other in kept.parent.iterdir():
+                shutil.rmtree(other)
+            # Whole or not at all.
+            shutil.copytree(folder, kept.with_suffix(".part"))
+            kept.with_suffix(".part").rename(kept)
     shutil.copytree(package, folder / "sage", dirs_exist_ok=True)
     return folder
 

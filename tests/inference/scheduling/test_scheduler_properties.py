@@ -270,4 +270,4 @@ class SchedulerMachine(RuleBasedStateMachine):
 SchedulerMachine.TestCase.settings = settings(
     max_examples=400, stateful_step_count=40, deadline=None
 )
-TestScheduler = SchedulerMachine.TestCase
+TestScheduler = pytest.mark.timeout(180)(SchedulerMachine.TestCase)
