@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import combinations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -95,13 +96,17 @@ def _embedding_scheduler() -> tuple[Scheduler, float]:
     return core, now
 
 
-def test_bulk_embeddings_wait_here_and_texts_pass_them() -> None:
-    """An engine holds a tenth of a second of work and one bulk request; a text goes at once."""
+@pytest.mark.parametrize(("cls", "tokens"), [("bulk", 3000), ("", 300)])
+def test_bulk_embeddings_wait_here_and_texts_pass_them(cls: str, tokens: int) -> None:
+    """An engine holds a tenth of a second of work and one bulk request; a text goes at once.
+
+    Bulk is what its class says, and what has 5 s or more until its deadline.
+    """
     core, now = _embedding_scheduler()
     bulk = SLO(deadline_s=20.0)
     sent = []
     for number in (21, 22, 23):
-        request = Request(number, Kind.EMBEDDING, "m", now, 3000, slo=bulk, cls="bulk")
+        request = Request(number, Kind.EMBEDDING, "m", now, tokens, slo=bulk, cls=cls)
         sent += core.submit(request, now)
     assert [item.request_id for item in sent] == [21]
     text = Request(24, Kind.EMBEDDING, "m", now, 60, slo=SLO(deadline_s=0.5))

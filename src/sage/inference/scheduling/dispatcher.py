@@ -231,7 +231,9 @@ class Dispatcher:
         kept = 0.0 if aged or policy.reserved is None else policy.reserved(request)
         chunks = self._chunks
         # Held back here it can still be given up, or be overtaken.
-        bulk = policy.triages and not aged and is_bulk_embedding(request)
+        bulk = (
+            policy.triages and not aged and is_bulk_embedding(request, self._forecast.slo(request))
+        )
         found = []
         for state in instances:
             spec = state.spec

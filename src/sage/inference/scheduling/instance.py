@@ -225,7 +225,7 @@ class InstanceState:
         most = float(self.spec.max_batch_tokens)
         if self.latency.ready:
             most = _BULK_AHEAD / max(self.latency.prefill_per_token, _LEAST_PER_TOKEN)
-        return self.prefill < most
+        return self.tokens < most
 
     def bears(self, entry: Placeable, now: float) -> bool:
         """Whether its streams keep their TPOT when it is given the request, as far as is known."""

@@ -9,6 +9,7 @@ from sage.inference.scheduling.slo import SLO
 
 _BULK_CLASSES = frozenset({"bulk", "batch"})
 _BULK_EMBEDDING = 2048
+_PATIENT_S = 5.0
 
 
 class Kind(StrEnum):
@@ -72,6 +73,9 @@ def is_bulk(request: Request) -> bool:
     )
 
 
-def is_bulk_embedding(request: Request) -> bool:
-    """Whether it is an embedding that nobody waits for."""
-    return request.kind is Kind.EMBEDDING and is_bulk(request)
+def is_bulk_embedding(request: Request, slo: SLO | None) -> bool:
+    """Whether it is an embedding that nobody waits for, by its own terms or by those of its SLO."""
+    if request.kind is not Kind.EMBEDDING:
+        return False
+    patient = slo is not None and slo.deadline_s is not None and slo.deadline_s >= _PATIENT_S
+    return patient or is_bulk(request)

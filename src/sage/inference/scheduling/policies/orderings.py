@@ -70,9 +70,9 @@ class SlackOrder:
                 return (2.0,)
             latest = due
         # Bulk embeddings wait for room of their own, and nobody is to wait behind them.
-        lane = 0.5 if self._lanes and is_bulk_embedding(request) else 0.0
+        bulk = self._lanes and is_bulk_embedding(request, self._view.slo(request))
         # Steps keep what is learned from one moment to the next from reshuffling the queue.
-        return lane, latest // _STEP
+        return 0.5 if bulk else 0.0, latest // _STEP
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
