@@ -20,7 +20,7 @@ SAGE = str(Path(sys.executable).parent / "sage")
 
 def sage(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [SAGE, *arguments], capture_output=True, text=True, check=False, timeout=50
+        [SAGE, *arguments], capture_output=True, text=True, check=False, timeout=90
     )
 
 
