@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,6 +110,15 @@ def add(total: int, number: int) -> int:
 
 def slowly(number: int) -> int:
     time.sleep(0.005)
+    return number
+
+
+def lock_of(number: int) -> object:
+    return threading.Lock() if number == 3 else number
+
+
+def stuck(number: int) -> int:
+    time.sleep(1000)
     return number
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ray_jobs import RayPipeline
-from ray_parts import Counting, DiesOnce, SaysWhere, no_sevens
+from ray_parts import Counting, DiesOnce, SaysWhere, lock_of, no_sevens
 
 from sage.dataflow import LocalEnvironment
 from sage.dataflow.result import JobStatus
@@ -52,6 +52,14 @@ def test_what_cannot_be_sent_is_named(ray_cluster: JobCluster) -> None:
     env = RayPipeline(ray_cluster)
     env.from_source((number for number in [1]), name="once").sink([])
     with pytest.raises(GraphError, match="source 'once' cannot be sent"):
+        env.run()
+
+
+def test_records_that_cannot_be_sent_name_who_emitted_them(ray_cluster: JobCluster) -> None:
+    """A record that leaves its actor must be picklable."""
+    env = RayPipeline(ray_cluster)
+    env.from_collection(range(9)).map(lock_of, name="locks").map(str, parallelism=2).sink([])
+    with pytest.raises(OperatorError, match="operator 'locks' failed on record '<emitted records>"):
         env.run()
 
 

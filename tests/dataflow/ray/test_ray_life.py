@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+import pytest
 from ray_jobs import RayPipeline
-from ray_parts import Counting, forever, large, slower, slowly
+from ray_parts import Counting, forever, large, slower, slowly, stuck
 
 from sage.dataflow.job import JobHandle
 from sage.dataflow.result import JobStatus
@@ -50,6 +51,20 @@ def test_bytes_under_way_are_bounded(ray_cluster: JobCluster) -> None:
         result = job.cancel(20)
     assert result.operator("large").blocked > 0
     assert 0 < max(seen) <= bound + 100_000
+
+
+def test_an_operator_that_never_returns_is_left_behind(ray_cluster: JobCluster) -> None:
+    """A cancelled job waits for it, and can be given up: its process is killed."""
+    env = RayPipeline(ray_cluster)
+    env.from_collection([1]).map(stuck).sink(print_nothing)
+    job = env.start()
+    while not job.metrics[0].in_flight:
+        assert not job.poll(0.05)
+    with pytest.raises(TimeoutError):
+        job.cancel(0.5)
+    (left,) = job._runtime.abandon()
+    assert "stuck" in left
+    assert job.poll(10)
 
 
 def living_actors() -> list[str]:
