@@ -60,7 +60,7 @@ def vectors(texts: list[str], model: Any) -> list[Any]:
 
 
 def load_model() -> Any:
-    """Load the packaged embedding model, into one thread."""
+    """Load the packaged embedding model."""
     from sage.inference.embeddings import EmbeddingFactory
 
     return EmbeddingFactory.create("onnx").embedder

@@ -85,7 +85,7 @@ def isolated_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[Any]:
     """A Ray cluster of two nodes of this machine, with one CPU and one GPU each."""
-    with ray_nodes(1, 1, models=MODELS_DIR) as cluster:
+    with ray_nodes((1, 1), (1, 1), models=MODELS_DIR) as cluster:
         yield cluster
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,23 @@ _NODE = {
     "node_ip_address": "127.0.0.1",
     "object_store_memory": 80 << 20,
     "include_dashboard": False,
-    # Not there, but Ray hands them out.
-    "num_gpus": 1,
 }
 
 
 @contextmanager
-def ray_nodes(*cpus: int, models: Path) -> Iterator[Any]:
-    """Run a head and further nodes with so many CPUs each; yield Ray's own test cluster.
+def ray_nodes(
+    *nodes: tuple[int, int], models: Path, slow_ms: int = 1000, modules: Sequence[Path] = ()
+) -> Iterator[Any]:
+    """Run a head and further nodes; yield Ray's own test cluster.
 
     Ports are any free ones, files lie in a temporary folder, nothing is reported anywhere, and a
-    node that is lost is noticed within a second.
+    node that is lost is noticed within seconds.
+
+    Args:
+        nodes: how many CPUs and GPUs each has; Ray hands out GPUs that are not there, too.
+        models: where packaged models are.
+        slow_ms: milliseconds that a living node may take to answer.
+        modules: folders in which its workers find modules.
     """
     from ray.cluster_utils import Cluster
 
@@ -40,30 +47,34 @@ def ray_nodes(*cpus: int, models: Path) -> Iterator[Any]:
         patch.setenv("HOME", str(folder))
         patch.setenv("SAGE_HOME", str(folder / "sage"))
         patch.setenv("SAGE_MODELS_DIR", str(models))
+        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        if modules:
+            patch.setenv("PYTHONPATH", os.pathsep.join(map(str, modules)))
         quick = {
             "health_check_initial_delay_ms": 0,
             "health_check_period_ms": 300,
-            "health_check_timeout_ms": 1000,
+            "health_check_timeout_ms": slow_ms,
             "health_check_failure_threshold": 3,
         }
         cluster = Cluster(
             initialize_head=True,
             head_node_args={
                 **_NODE,
-                "num_cpus": cpus[0],
+                "num_cpus": nodes[0][0],
+                "num_gpus": nodes[0][1],
                 "temp_dir": str(folder / "ray"),
                 "_system_config": quick,
             },
         )
         try:
-            for count in cpus[1:]:
-                add_node(cluster, count)
+            for cpus, gpus in nodes[1:]:
+                add_node(cluster, cpus, gpus)
             yield cluster
         finally:
             cluster.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def add_node(cluster: Any, cpus: int) -> Any:
+def add_node(cluster: Any, cpus: int, gpus: int = 1) -> Any:
     """Add a node and wait until the cluster has it."""
-    return cluster.add_node(**_NODE, num_cpus=cpus)
+    return cluster.add_node(**_NODE, num_cpus=cpus, num_gpus=gpus)

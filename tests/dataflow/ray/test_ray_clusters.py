@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from ray_jobs import RayPipeline
 from ray_parts import SeesGpus
+from tests.ray_nodes import add_node
 
 from sage.dataflow.runtime.ray import JobCluster, RayJobConfig
 from sage.dataflow.runtime.ray.orders import Versions
@@ -74,7 +75,7 @@ def test_a_node_that_comes_later(
         job = env.start()
         assert "asks for 6 CPUs, 0 GPUs, and no node has that: 4 CPUs" in caplog.text
         assert not job.poll(0.5)
-        node = raylets.add_node(num_cpus=8, object_store_memory=80_000_000)
+        node = add_node(raylets, 8, 0)
         try:
             job.wait(50)
         finally:
@@ -99,6 +100,7 @@ def test_what_an_operator_knows_of_its_actor(ray_cluster: JobCluster) -> None:
 
 SCRIPT = """
 from dataclasses import dataclass
+import psutil
 from sage.dataflow.runtime.ray import JobCluster, RayJobConfig
 from ray_jobs import RayPipeline
 
@@ -116,6 +118,8 @@ with JobCluster(RayJobConfig(address="local", num_cpus=2)) as cluster:
     sales.keyby(lambda sale: sale.item).reduce(total, emit="end").sink(out)
     result = env.run()
     print(sorted((sale.item, sale.price) for sale in out), result.checkpoints > 0)
+    started = psutil.Process().children(recursive=True)
+print(len(started) > 0, psutil.wait_procs(started, 15)[1])
 """
 
 
@@ -129,7 +133,9 @@ def test_a_script_starts_ray_on_this_machine() -> None:
         check=False,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
     )
-    assert ran.stdout.splitlines()[-1:] == ["[('nuts', 10), ('tea', 4)] True"], ran.stderr
+    assert ran.stdout.splitlines()[-2:] == ["[('nuts', 10), ('tea', 4)] True", "True []"], (
+        ran.stderr
+    )
 
 
 def test_another_cluster_beside_the_first(ray_cluster: JobCluster) -> None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from sage.dataflow.runtime.ray.cluster import JobCluster
     from sage.dataflow.runtime.ray.config import RayJobConfig
 
-__all__ = ["RayBackend", "JobCluster", "RayJobConfig"]
+__all__ = ["JobCluster", "RayBackend", "RayJobConfig"]
 
 # Actors import this package too, and need none of these.
 _HOMES = {"RayBackend": "backend", "JobCluster": "cluster", "RayJobConfig": "config"}
