@@ -53,8 +53,10 @@ def port(free_port: int) -> Iterator[int]:
     started = sage("jobmanager", "start", "--port", str(free_port))
     assert started.returncode == 0, started.stderr
     assert f"the job manager listens on http://127.0.0.1:{free_port}" in started.stdout
+    pid = json.loads(here("jobmanager", "status", "--json").stdout)["pid"]
     yield free_port
     here("jobmanager", "stop")
+    assert running([pid]) == []
 
 
 def submit(port: int, records: int) -> str:
@@ -151,8 +153,9 @@ def test_mistakes_of_start_are_told_at_once(words: tuple[str, ...], code: int, s
 
 def test_a_port_in_use_names_its_holder(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here another user's manager, so to speak."""
-    monkeypatch.setenv("SAGE_HOME", str(Path("other").absolute()))
-    told = sage("jobmanager", "start", "--port", str(port))
+    with monkeypatch.context() as patch:
+        patch.setenv("SAGE_HOME", str(Path("other").absolute()))
+        told = sage("jobmanager", "start", "--port", str(port))
     assert told.returncode == 4
     assert f"port {port} for the job manager cannot be bound" in told.stderr
     assert "pid" in told.stderr
