@@ -15,7 +15,7 @@ from sage.config.paths import UserPaths
 from sage.dataflow import RemoteEnvironment
 from sage.dataflow.jobs.client import ManagerClient
 from sage.inference.engines.state import read_state
-from tests.support import running, wait_until
+from tests.support import wait_until
 
 
 class ManagerProcess:
@@ -37,12 +37,12 @@ class ManagerProcess:
         self.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.stop()
-        drivers = self.drivers()
-        for pid in drivers:
+        if kind is None:
+            wait_until(lambda: not self.drivers())
+        for pid in self.drivers():
             os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not running(drivers))
 
     @property
     def pid(self) -> int:
