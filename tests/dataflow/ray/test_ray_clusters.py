@@ -146,6 +146,13 @@ def test_another_cluster_beside_the_first(ray_cluster: JobCluster) -> None:
         assert same.total() == ray_cluster.total()
 
 
+def test_all_links_share_the_object_store(ray_cluster: RayCluster) -> None:
+    """Few links have what the config says; many share half of the store, 160 MB here."""
+    assert ray_cluster.window(1) == 64_000_000
+    assert ray_cluster.window(100) == 800_000
+    assert ray_cluster.window(100_000) == 200_000
+
+
 def test_another_version_is_refused() -> None:
     """With both versions, of the package and of Python."""
     check_versions(versions())

@@ -7,7 +7,7 @@ import sys
 from sage.dataflow import LocalEnvironment
 from sage.dataflow.plan import Plan, make_plan
 from sage.dataflow.runtime.ray.placement import Needs, needs_of, share_of, total_of
-from sage.dataflow.runtime.ray.wiring import producers_of, routes_of
+from sage.dataflow.runtime.ray.wiring import links_of, producers_of, routes_of
 
 
 def plan_of(env: LocalEnvironment) -> Plan:
@@ -73,6 +73,7 @@ def test_who_sends_to_whom() -> None:
     assert routes("collection-2", 0) == [(2, (("last0",),))]
     assert producers_of(plan, by_name["last"]) == 3
     assert producers_of(plan, by_name["keyed"]) == 2
+    assert links_of(plan) == 2 + 4 + 3
 
 
 def test_a_loop_is_never_full() -> None:

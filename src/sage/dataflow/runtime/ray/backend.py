@@ -16,7 +16,7 @@ from sage.dataflow.runtime.ray.orders import Order
 from sage.dataflow.runtime.ray.placement import needs_of, total_of
 from sage.dataflow.runtime.ray.runtime import RayRuntime
 from sage.dataflow.runtime.ray.wire import dump_by_value
-from sage.dataflow.runtime.ray.wiring import producers_of
+from sage.dataflow.runtime.ray.wiring import links_of, producers_of
 from sage.dataflow.sinks.gathered import list_of
 from sage.dataflow.workers import Workers
 from sage.errors import ConfigError, GraphError
@@ -65,34 +65,35 @@ class RayBackend:
         """
         nodes = [node for stage in attempt.plan.stages for node in stage.nodes]
         lists = {node.id: list_of(node) for node in nodes}
+        window = self._cluster.window(links_of(attempt.plan))
         return RayRuntime(
             attempt,
-            [self._orders(attempt, stage) for stage in attempt.plan.stages],
+            [_orders(attempt, stage, window) for stage in attempt.plan.stages],
             {id_: records for id_, records in lists.items() if records is not None},
             self._cluster,
         )
 
-    def _orders(self, attempt: Attempt, stage: Stage) -> list[bytes]:
-        shipped = replace(stage, nodes=tuple(map(sent_home, stage.nodes)))
-        resumption = attempt.resumption
-        order = Order(
-            stage=shipped,
-            index=0,
-            config=attempt.config,
-            profile=attempt.profile,
-            registrations=attempt.services.registered.registrations,
-            producers=producers_of(attempt.plan, stage),
-            checkpointed=attempt.checkpointer is not None,
-            resumption=None if resumption is None else resumption.of(stage),
-            window=self._cluster.config.bytes_in_flight,
-        )
-        try:
-            return [
-                dump_by_value(replace(order, index=index)) for index in range(stage.parallelism)
-            ]
-        except Exception:
-            _check_sendable(attempt, shipped.nodes)
-            raise
+
+def _orders(attempt: Attempt, stage: Stage, window: int) -> list[bytes]:
+    """Return what the actors of a stage are told, pickled."""
+    shipped = replace(stage, nodes=tuple(map(sent_home, stage.nodes)))
+    resumption = attempt.resumption
+    order = Order(
+        stage=shipped,
+        index=0,
+        config=attempt.config,
+        profile=attempt.profile,
+        registrations=attempt.services.registered.registrations,
+        producers=producers_of(attempt.plan, stage),
+        checkpointed=attempt.checkpointer is not None,
+        resumption=None if resumption is None else resumption.of(stage),
+        window=window,
+    )
+    try:
+        return [dump_by_value(replace(order, index=index)) for index in range(stage.parallelism)]
+    except Exception:
+        _check_sendable(attempt, shipped.nodes)
+        raise
 
 
 def _check_workers(stage: Stage) -> None:

@@ -12,6 +12,10 @@ from sage.errors import ResourceError
 
 logger = logging.getLogger("sage.dataflow")
 
+STORE_SHARE = 0.5
+# Bytes; less than this goes by the object store not at all.
+LEAST_WINDOW = 200_000
+
 
 class JobCluster(RayCluster):
     """A connection to the cluster that a job's config names; arguments as of `RayCluster`."""
@@ -25,6 +29,15 @@ class JobCluster(RayCluster):
     def free(self) -> Needs:
         """Return what nobody has taken."""
         return _needs(self.available())
+
+    def window(self, links: int) -> int:
+        """Return the bytes that may be under way on each of so many links of a job.
+
+        All together fill no more than half of the object store, beyond which Ray writes to disks.
+        """
+        store = self.resources().get("object_store_memory", 0.0)
+        share = int(STORE_SHARE * store / max(links, 1))
+        return min(self.config.bytes_in_flight, max(share, LEAST_WINDOW))
 
     def largest(self) -> list[Needs]:
         """Return what each living node has."""

@@ -19,7 +19,8 @@ class RayJobConfig(RayConfig):
         start_timeout: seconds until every actor must have a process, which others' jobs or the
             installation of ``runtime_env`` may hold up; with ``wait`` there is no limit.
         bytes_in_flight: bytes, or a text such as "64MB", that may be under way from one replica to
-            another, in the object store or outside; a single batch may be larger.
+            another; a single record may be larger. All replicas together keep to half of the
+            cluster's object store.
     """
 
     start_timeout: float = 120.0

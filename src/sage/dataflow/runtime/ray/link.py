@@ -183,6 +183,6 @@ class Courier:
             raise OperatorError(self._operator, "<emitted records>", error) from error
 
     def _unreachable(self, error: BaseException) -> OperatorError:
-        reason = str(error).strip().splitlines()[0]
+        reason, *_ = str(error).strip().splitlines() or [type(error).__name__]
         cause = RuntimeError(f"its actor cannot be reached: {reason}")
         return OperatorError(self._route.name, "<batch>", cause)

@@ -17,6 +17,11 @@ def producers_of(plan: Plan, stage: Stage) -> int:
     return sum(plan.stages[input_].parallelism for input_ in stage.inputs)
 
 
+def links_of(plan: Plan) -> int:
+    """Return how many pairs of a sender and an inbox a job has."""
+    return sum(producers_of(plan, stage) * stage.parallelism for stage in plan.stages)
+
+
 def routes_of(
     plan: Plan, stage: Stage, index: int, *, actors: Mapping[int, Sequence[Any]], capacity: int
 ) -> tuple[Route, ...]:
