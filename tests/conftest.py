@@ -28,9 +28,6 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("sage")
 
-# What is too dear to be started once in each process that runs tests, by the fixture that does it.
-_SHARED = {"raylets": "ray", "ray_cluster": "ray", "shared_manager": "job manager"}
-
 _LEAKY_PREFIXES = (
     "SAGE_",
     "HF_",
@@ -44,13 +41,12 @@ _LEAKY_PREFIXES = (
 )
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share something dear run in one process, which alone starts it."""
-    for item in items:
-        used = {_SHARED[name] for name in getattr(item, "fixturenames", ()) if name in _SHARED}
-        if used:
-            item.add_marker(pytest.mark.xdist_group(min(used)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``--dist loadgroup``, tests that share something dear run in one process."""
+    from tests.spread import Spread
+
+    return Spread(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -62,7 +62,6 @@ def shell_environment() -> dict[str, str]:
 
 
 @pytest.mark.engines
-@pytest.mark.xdist_group("readme")
 @pytest.mark.parametrize("block", PYTHON, ids=str)
 def test_python_blocks_run(block: CodeBlock, stack: Stack) -> None:
     """Each as a script of its own, finding the gateway by the settings."""

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from sage.cli.dev import spread, usable_cores
+from tests.documents import ROOT
+from tests.spread import TOGETHER, group_of
 from tests.support import wait_until
 
 SAGE_DEV = str(Path(sys.executable).parent / "sage-dev")
@@ -91,3 +93,46 @@ def test_ctrl_c_lets_fixtures_end(project: Path) -> None:
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(30) == 2
     assert (project / "ended").exists()
+
+
+# Each notes by which process it is run.
+NOTED = """
+import os
+import pytest
+
+@pytest.mark.parametrize("number", range(4))
+def test_it(number):
+    with open("processes", "a") as file:
+        print(os.environ["PYTEST_XDIST_WORKER"], __file__, file=file)
+"""
+CONFTEST = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.conftest import pytest_xdist_make_scheduler
+"""
+
+
+@pytest.mark.timeout(180)
+def test_a_group_stays_in_one_process(project: Path) -> None:
+    """Tests of files that share something dear, and of no others."""
+    (project / "conftest.py").write_text(CONFTEST.format(root=str(ROOT)), encoding="utf-8")
+    for name in TOGETHER["engines"][1:3]:
+        path = project / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(NOTED, encoding="utf-8")
+    command = [*SPREAD, "--dist", "loadgroup", "tests"]
+    done = subprocess.run(
+        command, cwd=project, env=bare(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    lines = (project / "processes").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 8
+    assert len({line.split()[0] for line in lines}) == 1
+
+
+def test_what_stays_together_is_there() -> None:
+    """A file that is renamed is renamed in its group."""
+    for name in TOGETHER["engines"]:
+        assert (ROOT / name).is_file(), name
+    assert group_of("tests/inference/engines/test_stack.py::test_x[1]") == "engines"
+    assert group_of("tests/dataflow/test_map.py::test_x") is None

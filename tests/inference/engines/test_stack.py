@@ -26,7 +26,7 @@ from sage.inference.scheduling.request import Kind
 from tests.conftest import MODELS_DIR
 from tests.support import ANY_PORTS, running, wait_until
 
-pytestmark = [pytest.mark.engines, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.engines
 
 QUESTION = {
     "messages": [

@@ -24,11 +24,7 @@ from sage.inference.scheduling.slo import SLO
 from tests.conftest import MODELS_DIR
 from tests.support import ANY_PORTS, wait_until
 
-pytestmark = [
-    pytest.mark.engines,
-    pytest.mark.timeout(120),
-    pytest.mark.xdist_group("stack gateway"),
-]
+pytestmark = [pytest.mark.engines, pytest.mark.timeout(120)]
 
 KEY = "a-key-for-management"
 # A pool for two of the requests below; what the engine has no room for it fails.

@@ -19,11 +19,7 @@ from sage.inference.gateway import BackendInstanceConfig, UnifiedAPIServer, Unif
 from sage.inference.gateway.keys import ApiKey
 from sage.inference.scheduling.request import Kind
 
-pytestmark = [
-    pytest.mark.engines,
-    pytest.mark.anyio,
-    pytest.mark.xdist_group("official clients"),
-]
+pytestmark = [pytest.mark.engines, pytest.mark.anyio]
 
 KEY, LIMITED = "official-client-1", ("official-client-2", "official-client-3")
 CITY: dict[str, Any] = {

@@ -1,0 +1,34 @@
+"""Which tests stay in one process when the suite is spread over several."""
+
+from __future__ import annotations
+
+from xdist.scheduler import LoadGroupScheduling
+
+# By files and folders, since pytest-xdist 3.8 does not see its own marker with pytest 9.2. A group
+# shares what is dear to start, or is long: groups begin first, so that none is still at work when
+# all the others are done.
+TOGETHER = {
+    "engines": (
+        "tests/examples/test_benchmark_control_plane_demo.py",
+        "tests/inference/engines/test_stack.py",
+        "tests/inference/engines/test_stack_gateway.py",
+        "tests/inference/gateway/test_official_clients.py",
+        "tests/inference/scheduling/test_compiled_core.py",
+        "tests/test_readme.py",
+    ),
+    "job manager": ("tests/dataflow/jobs/",),
+    "ray": ("tests/cluster/", "tests/dataflow/ray/", "tests/inference/engines/remote/"),
+}
+
+
+def group_of(nodeid: str) -> str | None:
+    """Return the group of a test by its id; None when it may run anywhere."""
+    path = nodeid.partition("::")[0]
+    return next((name for name, parts in TOGETHER.items() if path.startswith(parts)), None)
+
+
+class Spread(LoadGroupScheduling):
+    """Gives each process one test, or one group of tests, after the other."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid) or super()._split_scope(nodeid)
