@@ -146,10 +146,10 @@ def test_another_cluster_beside_the_first(ray_cluster: JobCluster) -> None:
         assert same.total() == ray_cluster.total()
 
 
-def test_all_links_share_the_object_store(ray_cluster: RayCluster) -> None:
-    """Few links have what the config says; many share half of the store, 160 MB here."""
+def test_all_links_share_the_object_store(ray_cluster: JobCluster) -> None:
+    """Few links have what the config says; many share half of the store, 160 MiB here."""
     assert ray_cluster.window(1) == 64_000_000
-    assert ray_cluster.window(100) == 800_000
+    assert ray_cluster.window(100) == (160 << 20) // 200
     assert ray_cluster.window(100_000) == 200_000
 
 
