@@ -47,11 +47,11 @@ def test_a_stream_bears_what_its_pace_leaves() -> None:
     """Each further token bears its TPOT less the step; prefill that is given uses that up."""
     stalls = Stalls()
     stalls.bears(1, 100, 0.05, 0, 0.0)
-    assert stalls.spare({1}, 0.0) == pytest.approx(5.0)
+    assert stalls.spare({1}, 0, 0.0) == pytest.approx(5.0)
     stalls.given += 2.0
-    assert stalls.spare({1}, 0.0) == pytest.approx(3.0)
+    assert stalls.spare({1}, 0, 0.0) == pytest.approx(3.0)
     stalls.bears(2, 10, 0.05, 0, 0.0)
-    assert stalls.spare({1, 2}, 0.0) == pytest.approx(3.0), "0.5 s are less than given: lost"
+    assert stalls.spare({1, 2}, 0, 0.0) == pytest.approx(3.0), "0.5 s are less than given: lost"
 
 
 def test_who_has_ended_holds_nothing_back() -> None:
@@ -59,9 +59,9 @@ def test_who_has_ended_holds_nothing_back() -> None:
     stalls = Stalls()
     stalls.bears(1, 10, 0.05, 0, 0.0)
     stalls.bears(2, 100, 0.05, 0, 0.0)
-    assert stalls.spare({1, 2}, 0.0) == pytest.approx(0.5)
-    assert stalls.spare({2}, 0.0) == pytest.approx(5.0)
-    assert stalls.spare(set(), 0.0) == float("inf")
+    assert stalls.spare({1, 2}, 0, 0.0) == pytest.approx(0.5)
+    assert stalls.spare({2}, 0, 0.0) == pytest.approx(5.0)
+    assert stalls.spare(set(), 0, 0.0) == float("inf")
 
 
 def test_a_stream_longer_than_expected_bears_more() -> None:
@@ -69,8 +69,8 @@ def test_a_stream_longer_than_expected_bears_more() -> None:
     stalls = Stalls()
     stalls.bears(1, 100, 0.05, 0, 0.0)
     stalls.given = stalls.done = 4.9
-    assert stalls.spare({1}, 4.9) == pytest.approx(0.1)
-    assert stalls.spare({1}, 5.0) == pytest.approx(5.1)
+    assert stalls.spare({1}, 0, 4.9) == pytest.approx(0.1)
+    assert stalls.spare({1}, 0, 5.0) == pytest.approx(5.0)
 
 
 def test_a_long_prompt_waits_for_streams_under_hybrid_slo() -> None:
@@ -89,6 +89,18 @@ def test_a_long_prompt_waits_for_streams_under_hybrid_slo() -> None:
         core.usage(10_001, 100, 20, now + 0.2)
         decisions = core.finished(10_001, now + 0.2)
         assert [item.request_id for item in decisions] == ([10_002] if waits else [])
+
+
+def test_steps_that_grow_leave_a_stream_less_to_bear() -> None:
+    """Of 100 tokens due at 50 ms, those that come in a wave of others take 30 ms, not 10."""
+    stalls = Stalls()
+    stalls.steps = taught()
+    base, each = stalls.steps.base, stalls.steps.each_held
+    held = (0.03 - base) / each
+    stalls.bears(1, 100, 0.05, (0.01 - base) / each, 0.0)
+    assert stalls.spare({1}, (0.01 - base) / each, 0.5) == pytest.approx(4.0)
+    # 0.5 s at a mean of 20 ms are 25 tokens; 75 more take 2.25 s of the 4.5 s left.
+    assert stalls.spare({1}, held, 0.5) == pytest.approx(2.25)
 
 
 @pytest.mark.parametrize("cached", [True, False])

@@ -16,7 +16,7 @@ _PATIENCE = 1.5
 _LATELY = 0.05
 # An instance may come to hold so much more during a stream than at its first token.
 _GROWTH = 1.2
-_TPOT_MARGIN = 0.95
+_TPOT_MARGIN = 0.98
 
 
 class Accounts:

@@ -241,7 +241,8 @@ class InstanceState:
         # Turned away where most of it is cached, it would have others prefill all of it.
         if _MOSTLY_CACHED * new < entry.prompt:
             return True
-        return stalls.steps.prefill(new, entry.prompt - new) <= stalls.spare(self.running, now)
+        added = stalls.steps.prefill(new, entry.prompt - new)
+        return added <= stalls.spare(self.running, self.tokens, now)
 
     def settle(self, now: float) -> None:
         """Take prompts for prefilled whose time is over, and drop those known to be."""

@@ -180,15 +180,19 @@ class Stalls:
             held: tokens the instance will hold.
             now: seconds of the caller's clock.
         """
-        each = tpot - self.steps.step(held)
-        item = _Limit(self.done + each * n, request_id, now + tpot * n, n, each, tpot)
+        step = self.steps.step(held)
+        each = tpot - step
+        item = _Limit(
+            self.done + each * n, request_id, now + tpot * n, n, each, tpot, now, self.done
+        )
         heapq.heappush(self._limits, item)
 
-    def spare(self, running: AbstractSet[int], now: float) -> float:
+    def spare(self, running: AbstractSet[int], held: float, now: float) -> float:
         """Return the seconds of prefill that may still be given to it; infinite without streams.
 
         Args:
             running: ids of the requests it holds.
+            held: tokens it holds.
             now: seconds of the caller's clock.
         """
         limits = self._limits
@@ -206,8 +210,19 @@ class Stalls:
                     ),
                 )
             else:
-                return top.at - self.given
+                return min(top.at - self.given, self._left(top, held, now))
         return _NEVER
+
+    def _left(self, limit: _Limit, held: float, now: float) -> float:
+        """Return what a stream bears from now on, if steps stay as long as they are now.
+
+        They were shorter when it began, where a wave of others has come since.
+        """
+        step = self.steps.step(held)
+        decoding = now - limit.begun - (self.done - limit.done)
+        mean = 0.5 * (step + limit.tpot - limit.each)
+        further = limit.n - decoding / mean if mean > 0.0 else 0.0
+        return limit.until - now - step * max(0.0, further) - (self.given - self.done)
 
 
 class _Limit(NamedTuple):
@@ -220,6 +235,8 @@ class _Limit(NamedTuple):
         n: tokens expected of it after the first.
         each: seconds of prefill that each of them bears.
         tpot: seconds that each of them may take.
+        begun: when it began, of the caller's clock,
+        done: and of the clock of prefill.
     """
 
     at: float
@@ -228,3 +245,5 @@ class _Limit(NamedTuple):
     n: int
     each: float
     tpot: float
+    begun: float
+    done: float
