@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import httptools
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -142,6 +143,7 @@ def learned(message: bytes) -> KnownHeads[str]:
     return heads
 
 
+@pytest.mark.timeout(180)
 @settings(max_examples=1000)
 @given(variants())
 def test_messages_known_again_differ_in_length_and_body_alone(pair: tuple[bytes, bytes]) -> None:
@@ -159,6 +161,7 @@ def test_messages_known_again_differ_in_length_and_body_alone(pair: tuple[bytes,
         assert (before, after) == (known, behind)
 
 
+@pytest.mark.timeout(180)
 @settings(max_examples=1000)
 @given(variants())
 def test_messages_known_again_are_what_a_parser_makes_of_them(pair: tuple[bytes, bytes]) -> None:
@@ -174,6 +177,7 @@ def test_messages_known_again_are_what_a_parser_makes_of_them(pair: tuple[bytes,
         assert parsed.rest == meant.rest
 
 
+@pytest.mark.timeout(180)
 @settings(max_examples=1000)
 @given(messages(), st.data())
 def test_only_whole_messages_are_known(message: bytes, data: st.DataObject) -> None:
