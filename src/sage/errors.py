@@ -32,7 +32,6 @@ line and exits with ``exit_code``.
         ├── CheckpointError         a checkpoint cannot be written, read or resumed from
         │   ├── DamagedCheckpointError  its file is not as it was written
         │   └── GraphChangedError   it is of another graph; names each difference
-        ├── ClusterError            a Ray cluster cannot be reached, or has too little
         ├── JobCancelledError       the job was cancelled before its input ended
         └── JobManagerError         a job manager is not there, or does not do what it was asked
             ├── ManagerUnreachableError  nothing answers at its address
