@@ -16,8 +16,13 @@ TOGETHER = {
         "tests/inference/scheduling/test_compiled_core.py",
         "tests/test_readme.py",
     ),
-    "job manager": ("tests/dataflow/jobs/",),
-    "ray": ("tests/cluster/", "tests/dataflow/ray/", "tests/inference/engines/remote/"),
+    "job manager": ("tests/cli/test_jobmanager.py", "tests/dataflow/jobs/"),
+    "ray": (
+        "tests/cli/test_llm_on_ray.py",
+        "tests/cluster/",
+        "tests/dataflow/ray/",
+        "tests/inference/engines/remote/",
+    ),
 }
 
 

@@ -19,6 +19,8 @@ from sage.benchmark.statistics import percentile
 
 _RESAMPLES = 1000
 _MOST = 40
+# Of a run; a shorter one has no stretches that could be told apart.
+_SHORTEST_S = 1e-6
 _FEWEST = 10
 _LOW, _HIGH = 0.025, 0.975
 
@@ -50,7 +52,7 @@ class Stretches:
         self._first = min(moments, default=0.0)
         span = max(moments, default=0.0) - self._first
         count = min(_MOST, int(span / least_s)) if least_s > 0 else _MOST
-        self._count = count if span > 0 and count >= _FEWEST else 0
+        self._count = count if span > _SHORTEST_S and count >= _FEWEST else 0
         self._per_s = self._count / span if self._count else 0.0
         self._seed = seed
 

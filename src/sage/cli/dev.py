@@ -26,9 +26,10 @@ def usable_cores() -> int:
 def spread(cores: int) -> list[str]:
     """Return pytest's arguments that spread the suite over so many cores.
 
-    Tests of one group, which share something dear to start, stay together.
+    Tests of one group, which share something dear to start, stay together. Tests wait more than
+    they compute, so there is a process more than cores.
     """
-    processes = min(cores, _MOST_PROCESSES)
+    processes = min(cores + 1, _MOST_PROCESSES) if cores > 1 else 1
     return ["-n", str(processes), "--dist", "loadgroup"] if processes > 1 else []
 
 

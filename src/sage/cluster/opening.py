@@ -55,6 +55,8 @@ def open_cluster(ray: Any, config: RayConfig, *, log_to_driver: bool) -> None:
     """Connect this process; see `RayCluster.connect` for what it raises."""
     address = config.where
     options: dict[str, Any] = {"namespace": NAMESPACE}
+    # Or it would replace this process's `print` by one of its own.
+    export("RAY_TQDM_PATCH_PRINT", "0")
     if config.runtime_env is not None:
         options["runtime_env"] = dict(config.runtime_env)
     if address.kind is not AddressKind.CLIENT:

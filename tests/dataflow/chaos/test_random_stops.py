@@ -171,6 +171,6 @@ def test_stopped_and_resumed(
             passed = result.operator("passing").records_out
     assert [Counter(output) for output in outputs] == [Counter(records) for records in plain]
     assert letters == dead
-    check_counts(env, result)
+    check_counts(env._graph.nodes, result)
     assert result.operator("places").records_out == len(first)
     assert result.operator("passing").records_out == len(second)
