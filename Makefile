@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ONCE ?=
 
-.PHONY: run test soak test-vllm test-browser setup models quality bench bench-peers wheel test-compiled clean
+.PHONY: run test soak test-vllm test-ray test-browser setup models quality bench bench-peers wheel test-compiled clean
 
 # The user's environment: the package and its local engines, prebuilt wheels only.
 $(VENV)/.local: pyproject.toml
@@ -46,6 +46,10 @@ soak: setup
 test-vllm: .venv-vllm/.done models
 	SAGE_TEST_MODELS="$$($(BIN)/python -c 'from sage.config.paths import user_paths; print(user_paths().models)')" \
 	  .venv-vllm/bin/python -m pytest extra_tests/test_vllm.py extra_tests/test_hf.py
+
+# Pipelines and engines on a real Ray cluster of several nodes on this machine.
+test-ray: setup models
+	$(BIN)/python -m pytest -m "ray and not soak" tests
 
 # Reports in a real browser, which is not on every machine: apt-get install chromium
 test-browser: setup

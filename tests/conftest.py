@@ -14,6 +14,7 @@ import platformdirs
 import pytest
 
 from tests.ray_nodes import ray_nodes
+from tests.spread import needs_ray
 
 # Read before any test moves HOME: the models are large, so all tests share the installed ones.
 MODELS_DIR = Path(
@@ -42,6 +43,12 @@ _LEAKY_PREFIXES = (
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what needs a Ray cluster."""
+    if needs_ray(item.nodeid):
+        item.add_marker(pytest.mark.ray)
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With ``--dist loadgroup``, tests that share something dear run in one process."""
     from tests.spread import Spread

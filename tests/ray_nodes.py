@@ -43,6 +43,8 @@ def ray_nodes(
         # Ray's helper would make it the cluster that `auto` means to everybody on this machine.
         patch.setattr("ray._private.utils.write_ray_address", lambda *_: None)
         patch.setattr("ray._common.utils.reset_ray_address", lambda *_: None)
+        # Nor may its nodes take the tests' SIGTERM for theirs.
+        patch.setattr("ray._private.utils.set_sigterm_handler", lambda *_: None)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("HOME", str(folder))
         patch.setenv("SAGE_HOME", str(folder / "sage"))

@@ -17,12 +17,13 @@ TOGETHER = {
         "tests/test_readme.py",
     ),
     "job manager": ("tests/cli/test_jobmanager.py", "tests/dataflow/jobs/"),
-    "ray": (
+    # Each has a cluster of its own.
+    "engines on ray": (
         "tests/cli/test_llm_on_ray.py",
         "tests/cluster/",
-        "tests/dataflow/ray/",
         "tests/inference/engines/remote/",
     ),
+    "pipelines on ray": ("tests/dataflow/ray/",),
 }
 
 
@@ -30,6 +31,23 @@ def group_of(nodeid: str) -> str | None:
     """Return the group of a test by its id; None when it may run anywhere."""
     path = nodeid.partition("::")[0]
     return next((name for name, parts in TOGETHER.items() if path.startswith(parts)), None)
+
+
+# What needs no cluster, in the folders of those that do.
+WITHOUT_CLUSTER = (
+    "tests/cluster/test_address.py",
+    "tests/cluster/test_ray_config.py",
+    "tests/dataflow/ray/test_ray_inbox.py",
+    "tests/dataflow/ray/test_ray_placement.py",
+    "tests/inference/engines/remote/test_placement.py",
+    "tests/inference/engines/remote/test_ray_plan.py",
+)
+
+
+def needs_ray(nodeid: str) -> bool:
+    """Whether a test starts or uses a Ray cluster, which `make test-ray` runs: it takes minutes."""
+    path = nodeid.partition("::")[0]
+    return str(group_of(nodeid)).endswith("on ray") and path not in WITHOUT_CLUSTER
 
 
 class Spread(LoadGroupScheduling):
