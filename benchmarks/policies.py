@@ -162,7 +162,9 @@ def main() -> None:
     parser.add_argument("--tables", default="loads,sustained,overload")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at once")
     parser.add_argument("--why", action="store_true", help="say what was lost, by reason")
-    parser.add_argument("--write", action="store_true", help="write results/policies.json")
+    parser.add_argument(
+        "--write", nargs="?", const="policies", help="write results/NAME.json (default policies)"
+    )
     options = parser.parse_args()
     policies = options.policies.split(",")
     if policies == ["ablations"]:
@@ -170,7 +172,7 @@ def main() -> None:
     elif policies == ["all"]:
         policies = [strategy.name for strategy in StrategyAdapter.list()]
     loads = [float(load) for load in options.loads.split(",")]
-    report = Report("policies", [])
+    report = Report(options.write or "policies", [])
     for case in (CASES[name] for name in options.cases.split(",")):
         for engines in map(int, options.engines.split(",")):
             table = Table(report, case, engines)

@@ -41,13 +41,14 @@ class ServiceConfig:
         scheduling_policy: a `SchedulingPolicyType` or the name of a registered policy.
         instances: the engines, of both kinds; ``instance_type`` is ``llm`` by default.
         request_timeout: seconds a request may take, waiting included.
-        max_queued: requests of one model that may wait.
+        max_queued: requests of one model that may wait. None for 256 for each of its instances,
+            and at least 1,024.
     """
 
     scheduling_policy: str = SchedulingPolicyType.ADAPTIVE
     instances: Sequence[BackendInstanceConfig] = ()
     request_timeout: float = 600.0
-    max_queued: int = 1024
+    max_queued: int | None = None
 
     def server(self) -> UnifiedServerConfig:
         """Return the gateway's configuration."""

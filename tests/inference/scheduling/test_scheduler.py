@@ -105,6 +105,18 @@ def test_full_queue_is_429_with_a_useful_retry_after() -> None:
     assert late.retry_after == 20.0
 
 
+def test_the_queue_grows_with_the_fleet_by_default() -> None:
+    """256 may wait for each instance of a model, of few instances 1,024 in all."""
+    for instances, limit in ((1, 1024), (6, 1536)):
+        core = scheduler(*(spec(f"i{number}") for number in range(instances)))
+        slots = instances * core.instances()[0].spec.max_requests
+        refused = [d for n in range(slots + limit) for d in core.submit(request(n), 0.0)][slots:]
+        assert refused == []
+        (decision,) = core.submit(request(slots + limit), 0.0)
+        assert isinstance(decision, Reject)
+        assert f"{limit} requests wait" in decision.reason
+
+
 def test_no_instance_up_is_503() -> None:
     """With every instance down new and waiting requests get 503 with the reason; running stay."""
     core = scheduler(spec("a"))

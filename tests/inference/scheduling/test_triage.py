@@ -83,9 +83,9 @@ def test_who_lost_its_slo_long_ago_is_refused_while_others_keep_theirs() -> None
         assert core.finished(1, 6.1) == [Dispatch(3 if others else 2, "a")]
 
 
-def _embedding_scheduler() -> tuple[Scheduler, float]:
+def _embedding_scheduler(max_queued: int | None = None) -> tuple[Scheduler, float]:
     """Return a scheduler of an engine that takes 1 ms a token, as it has learned, and the time."""
-    core = Scheduler("hybrid_slo")
+    core = Scheduler("hybrid_slo", max_queued=max_queued)
     core.instance_up(InstanceSpec("a", Kind.EMBEDDING, ("m",), 256), 0.0)
     now = 0.0
     for number in range(1, 21):
@@ -130,3 +130,24 @@ def test_the_largest_bulk_embedding_is_given_up() -> None:
         decisions = core.finished(order[-1], now)
         order += [item.request_id for item in decisions if isinstance(item, Dispatch)]
     assert order == [21, 23, 24]
+
+
+def test_in_a_long_queue_those_that_are_soon_due_are_looked_at_between() -> None:
+    """Where looking at all each time takes too long, a request is given up no later for it."""
+    core, now = _embedding_scheduler(max_queued=5000)
+    assert core.submit(_bulk(21, 1000, now, 30.0), now), "the engine is at work"
+    for number in range(100, 4100):
+        core.submit(_bulk(number, 100, now, 1e6), now)
+    now += 0.5
+    core.tick(now)
+    now += 0.01
+    for number, tokens, seconds in ((22, 3500, 4.5), (23, 1000, 2.9), (24, 1000, 2.9)):
+        core.submit(_bulk(number, tokens, now, seconds), now)
+    now += 0.06
+    assert core.finished(21, now) == [Dispatch(23, "a")]
+    assert core.finished(23, now + 1.0)[-1] == Dispatch(24, "a")
+
+
+def _bulk(number: int, tokens: int, now: float, seconds: float) -> Request:
+    slo = SLO(deadline_s=seconds)
+    return Request(number, Kind.EMBEDDING, "m", now, tokens, slo=slo, cls="bulk")

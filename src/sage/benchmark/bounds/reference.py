@@ -151,7 +151,7 @@ class _Search:
         policy, simulation = None, self._simulation
         if dispatch in (_DEADLINE, _PACED):
             # What a plan turns away is not sent at all; all the rest may wait.
-            simulation = replace(simulation, max_queued=max(len(requests), simulation.max_queued))
+            simulation = replace(simulation, max_queued=len(requests))
             starts = [self._latest_start(r) for r in requests]
             policy = earliest_deadline(starts, paced=dispatch == _PACED)
         result = simulate(requests, self._config, simulation, policy=policy)

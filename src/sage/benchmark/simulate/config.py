@@ -30,7 +30,8 @@ class SimulationConfig:
         policy: the scheduler's.
         network_ms: milliseconds one way, between client and gateway and between gateway and engine.
         max_requests: requests an LLM engine is given at once.
-        max_queued: requests of a model that may wait at the gateway.
+        max_queued: requests of a model that may wait at the gateway. None for 256 for each of its
+            engines, and at least 1,024.
         max_model_len: in place of the profile's; 0 for as much as the KV cache holds.
         prefix_caching: in place of the profile's.
         hash_tokens: prompt tokens of one block id of the trace.
@@ -46,7 +47,7 @@ class SimulationConfig:
     policy: str = "fifo"
     network_ms: float = 0.2
     max_requests: int = 256
-    max_queued: int = 1024
+    max_queued: int | None = None
     max_model_len: int | None = None
     prefix_caching: bool | None = None
     hash_tokens: int = BLOCK_TOKENS

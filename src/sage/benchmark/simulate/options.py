@@ -28,6 +28,7 @@ _FLAGS: dict[str, tuple[Any, str]] = {
 }
 _UNSET = {
     "embedding_profile": _EMBEDDING,
+    "max_queued": "256 an engine, at least 1024",
     "max_model_len": "the profile's",
     "prefix_caching": "the profile's",
 }

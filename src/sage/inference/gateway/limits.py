@@ -9,7 +9,7 @@ from sage.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class GatewayLimits:
-    """Limits of one gateway; each is above zero.
+    """Limits of one gateway; each that is given is above zero.
 
     Attributes:
         request_timeout: seconds from a request's arrival to its last byte, queueing included.
@@ -17,7 +17,8 @@ class GatewayLimits:
         connect_timeout: seconds to connect to an engine.
         body_timeout: seconds a client has to send its body.
         max_body_bytes: largest request body.
-        max_queued: requests of one model that may wait for a slot.
+        max_queued: requests of one model that may wait for a slot. None for 256 for each of its
+            instances, and at least 1,024.
     """
 
     request_timeout: float = 600.0
@@ -25,10 +26,10 @@ class GatewayLimits:
     connect_timeout: float = 5.0
     body_timeout: float = 30.0
     max_body_bytes: int = 64 * 1024 * 1024
-    max_queued: int = 1024
+    max_queued: int | None = None
 
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if not value > 0:
+            if value is not None and not value > 0:
                 raise ConfigError(f"{item.name} is {value}; it must be above 0")

@@ -61,6 +61,22 @@ class Door:
                 found.append(entry)
         return found
 
+    def due_by(self, until: float, now: float) -> list[Entry]:
+        """Return those that lose SLO or deadline between now and then if they wait on."""
+        self._pass_over(now)
+        found: dict[int, Entry] = {}
+        for heap in (self._slos, self._deadlines):
+            # Below an entry of a heap are only such that are due no earlier.
+            places = [0]
+            while places:
+                place = places.pop()
+                if place < len(heap) and heap[place][0] <= until:
+                    places += (2 * place + 1, 2 * place + 2)
+                    entry = heap[place][2]
+                    if entry.waiting:
+                        found[entry.order] = entry
+        return list(found.values())
+
     def gives_way(self, priority: int, size: float, now: float) -> Entry | None:
         """Return who leaves a full queue for a newcomer of that priority.
 
@@ -68,10 +84,7 @@ class Door:
         lowest priority, if that is below the newcomer's; else, where sizes are known, the largest,
         if it is larger and not above the newcomer; else None: the newcomer is refused.
         """
-        slos = self._slos
-        # Who has lost an SLO matters only here, so only here is it looked up.
-        while slos and (slos[0][0] < now or not slos[0][2].waiting):
-            self._hopeless.append(heapq.heappop(slos)[2])
+        self._pass_over(now)
         hopeless = self._hopeless
         while hopeless and not hopeless[0].waiting:
             hopeless.popleft()
@@ -88,6 +101,12 @@ class Door:
         if large and -large[0][0] > size and large[0][2].request.priority <= priority:
             return large[0][2]
         return None
+
+    def _pass_over(self, now: float) -> None:
+        """Take those out of the watch for SLOs that have lost theirs."""
+        slos = self._slos
+        while slos and (slos[0][0] < now or not slos[0][2].waiting):
+            self._hopeless.append(heapq.heappop(slos)[2])
 
     def _compact(self, live: int) -> None:
         if len(self._low) > 32 + 2 * live:

@@ -14,6 +14,7 @@ AGEING_SHARE = 8
 """While requests wait too long, one in so many dispatches of their model goes to the oldest."""
 
 _FIRST = float("-inf")
+_LEAST_QUEUED, _QUEUED_EACH = 1024, 256
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +34,8 @@ class Group:
         pace: seconds of one engine's work that are begun in a second while requests wait.
         begun: such seconds since the last look at who is to be given up.
         looked: when that was.
+        surveyed: when all that wait were last looked at, not only those with little time left.
+        near: how many of those there were.
     """
 
     kind: Kind
@@ -47,6 +50,8 @@ class Group:
     pace: float = 0.0
     begun: float = 0.0
     looked: float = _FIRST
+    surveyed: float = _FIRST
+    near: int = 0
 
     @property
     def up(self) -> bool:
@@ -57,6 +62,12 @@ class Group:
     def waiting(self) -> int:
         """How many requests wait."""
         return self.queue.live + len(self.retries)
+
+    def full(self, limit: int | None) -> bool:
+        """Whether no more may wait: by default 256 for each instance, and at least 1,024."""
+        if limit is None:
+            limit = max(_LEAST_QUEUED, _QUEUED_EACH * len(self.instances))
+        return self.waiting >= limit
 
     def open_instances(self, tried: tuple[str, ...] = ()) -> list[InstanceState]:
         """Return the instances with a free slot, without those tried already."""

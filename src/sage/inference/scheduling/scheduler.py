@@ -39,7 +39,8 @@ class Scheduler:
     Args:
         policy: order and placement, or the name of a registered policy; first come, first served
             on the least busy by default.
-        max_queued: how many requests of one model may wait; more are rejected with 429.
+        max_queued: how many requests of one model may wait; more are rejected with 429. None for
+            256 for each of its instances, and at least 1,024.
         down_retry_after: seconds named to callers whose model has no instance up.
         max_wait: seconds after which a waiting request is dispatched for its age: while there
             are such, one in eight dispatches of its model goes to the oldest of them. A policy
@@ -62,14 +63,14 @@ class Scheduler:
         self,
         policy: SchedulingPolicy | str | None = None,
         *,
-        max_queued: int = 1024,
+        max_queued: int | None = None,
         down_retry_after: float = 5.0,
         max_wait: float = 30.0,
         slo_classes: Mapping[str, SLO] | None = None,
         tenants: Mapping[str, Tenant | float] | None = None,
         seed: int = 0,
     ) -> None:
-        if max_queued < 0:
+        if max_queued is not None and max_queued < 0:
             raise ConfigError(f"max_queued is {max_queued}; it must be at least 0")
         if not max_wait >= 0.0:
             raise ConfigError(f"max_wait is {max_wait} s; it must be at least 0")
@@ -360,7 +361,7 @@ class Scheduler:
     def _hold(self, entry: Entry, now: float) -> list[Decision]:
         decisions: list[Decision] = []
         group = entry.group
-        if group.waiting >= self._max_queued:
+        if group.full(self._max_queued):
             reason = (
                 f"{group.waiting} requests wait for {group.model!r} already, "
                 "which is the limit; try again later"

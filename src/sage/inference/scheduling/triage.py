@@ -11,10 +11,12 @@ from sage.inference.scheduling.group import Group
 from sage.inference.scheduling.instance import InstanceState
 from sage.inference.scheduling.request import Kind
 
-# Seconds between two looks at a queue: one takes about a microsecond for each that waits, so the
-# longer the queue the fewer looks.
+# Seconds between two looks at a queue: one takes about a microsecond for each that is looked at,
+# so the more they are the fewer looks. Where all are too many for each time, those are looked at
+# that have so many seconds left.
 _LOOK = 0.05
 _LOOK_PAIR = 1e-8
+_NEAR = 2.0
 _MEMORY = 2.0
 _PAUSE = 1.0
 _SLOWEST, _FASTEST = 0.25, 2.0
@@ -66,14 +68,24 @@ class Triage:
 
         The fleet is taken for one server, as fast as it has been of late with requests waiting.
         """
-        queue = group.queue
-        spell = now - group.looked
-        if spell < max(_LOOK, _LOOK_PAIR * queue.live * queue.live):
+        queue, spell = group.queue, now - group.looked
+        if spell < _LOOK:
             return
-        pace = self._pace(group, spell)
-        group.looked, group.begun = now, 0.0
+        if now - group.surveyed >= _LOOK_PAIR * queue.live * queue.live:
+            group.surveyed = now
+            self._triage(group, list(queue), self._pace(group, now), now)
+        elif spell >= _LOOK_PAIR * group.near * group.near:
+            # What comes later cannot make these late, so without it the rule finds the same of
+            # them; but whom it gave up for the sake of later ones must stay so.
+            near = group.door.due_by(now + _NEAR, now)
+            group.near = len(near)
+            near = [entry for entry in near if not entry.lost]
+            self._triage(group, near, self._pace(group, now), now)
+
+    def _triage(self, group: Group, entries: list[Entry], pace: float, now: float) -> None:
+        """Give up or take back some of the entries, so that the most are in time."""
         jobs: list[tuple[float, float, int, Entry]] = []
-        for entry in queue:
+        for entry in entries:
             cautious, latest, _ = self._forecast.start_times(entry.request, now)
             if now <= latest < NEVER:
                 size = entry.size or self.size(entry)
@@ -90,15 +102,17 @@ class Triage:
                 entry.lost = True
                 group.door.given_up(entry)
         if restored:
-            queue.restore(restored, now)
+            group.queue.restore(restored, now)
 
-    def _pace(self, group: Group, spell: float) -> float:
-        """Return the seconds of one engine's work that the group begins in a second."""
+    def _pace(self, group: Group, now: float) -> float:
+        """Return the seconds of one engine's work that the group has begun in a second of late."""
         up = sum(state.up for state in group.instances)
+        spell = now - group.looked
         if spell > _PAUSE or not group.pace:
             group.pace = float(up)
         else:
             group.pace += min(1.0, spell / _MEMORY) * (group.begun / spell - group.pace)
+        group.looked, group.begun = now, 0.0
         return min(max(group.pace, _SLOWEST * up), _FASTEST * up)
 
     def begins(self, entry: Entry, state: InstanceState) -> None:
