@@ -68,6 +68,7 @@ class RemoteEnvironment(Pipeline):
         self._given = given
         self._ray = _ray_config(given.get("ray"))
         super().__init__(name, {key: value for key, value in given.items() if key != "ray"})
+        self._on_ray = self._ray is not None
         self._host = host
         self._port = port
         self._token = token
