@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import pickle
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -60,10 +59,10 @@ class Registration:
             raise
         return service
 
-    def check_sendable(self) -> None:
-        """Raise `GraphError` unless a worker process can make it too."""
+    def check_sendable(self, dump: Callable[[Any], bytes]) -> None:
+        """Raise `GraphError` unless a worker process, to which ``dump`` pickles, can make it."""
         try:
-            pickle.dumps(self, pickle.HIGHEST_PROTOCOL)
+            dump(self)
         except Exception as error:
             raise GraphError(
                 f"service {self.name!r} cannot be sent to a worker process ({error}); define it at "

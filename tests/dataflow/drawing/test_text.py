@@ -107,9 +107,10 @@ def test_on_ray_stages_are_actors() -> None:
     work = env.from_collection([1], name="numbers").map(
         abs, parallelism=2, cpus=1, gpus=0.25, memory="1GB", name="abs"
     )
-    work.map(str, parallelism=2, cpus=1, name="text").sink([], name="out")
+    text = work.map(str, parallelism=2, cpus=1, name="text")
+    text.map(len, workers="process", name="length").sink([], name="out")
     assert env.explain().splitlines() == [
-        "far: 4 operators in 3 stages; those of a stage run as one",
+        "far: 5 operators in 4 stages; those of a stage run as one",
         "stage 0: numbers",
         "  runs in 1 Ray actor, on any node",
         "  │ numbers  source",
@@ -119,7 +120,11 @@ def test_on_ray_stages_are_actors() -> None:
         "  │ abs   map (cpus 1, gpus 0.25, memory 1.0 GB)",
         "  │ text  map (cpus 1)",
         "  └─ channel → stage 2, room for 1,000 records",
-        "stage 2: out",
+        "stage 2 in processes: length",
+        "  runs in 1 Ray actor with a worker process, on any node",
+        "  │ length  map",
+        "  └─ channel → stage 3, room for 1,000 records",
+        "stage 3: out",
         "  runs in 1 Ray actor, on any node",
         "  │ out  sink",
     ]

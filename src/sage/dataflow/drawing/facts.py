@@ -110,6 +110,8 @@ def placement(stage: Stage, site: Site) -> str:
 def _actors(stage: Stage) -> str:
     count, asked = stage.parallelism, needs_of(stage).asked()
     words = f"{count} Ray actor{'s' * (count > 1)}"
+    if stage.workers is Workers.PROCESS:
+        words += f" with a worker process{' each' * (count > 1)}"
     if not asked:
         return f"{words}, on any node"
     return f"{words}, {'each ' * (count > 1)}on a node with {asked}"
