@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sage.dataflow.channel import Channel, ChannelClosed
+from sage.dataflow.channel import Channel
 from sage.dataflow.control import Barrier
 from sage.dataflow.dead_letters import DeadLetter, DeadLetters
 from sage.dataflow.graph import Kind
@@ -183,11 +183,7 @@ class Station:
         inbox = self.inbox if self._order.producers else None
         feed = Feed(self._replica, self._order.index, self._flow, self._output, channel=inbox)
         try:
-            feed.run()
-        except ChannelClosed:
-            pass
-        except BaseException as error:  # noqa: BLE001 - sys.exit() in an operator fails the job too
-            self.fail(error)
+            feed.run_until_closed(self.fail)
         finally:
             self._close()
 
@@ -195,7 +191,7 @@ class Station:
         for close in (self._replica.close, self._services.registered.close):
             try:
                 close()
-            except BaseException as error:  # noqa: BLE001 - as above
+            except BaseException as error:  # noqa: BLE001 - sys.exit() in an operator fails it too
                 self.fail(error)
         assert self._output is not None
         self._output.finish()
