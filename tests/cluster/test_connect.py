@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.server
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import psutil
@@ -16,6 +18,14 @@ from sage.cluster.connect import RayCluster
 from sage.errors import ClusterError, ConfigError, NoClusterError, ResourceError
 from tests.ray_nodes import add_node
 from tests.support import running, wait_until
+
+
+class Quiet(http.server.BaseHTTPRequestHandler):
+    """Answers no request, and logs none."""
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as the base has it
+        return
+
 
 LOCAL = """
 import signal
@@ -106,6 +116,40 @@ def test_no_cluster_at_the_address(form: str) -> None:
         f"no Ray cluster answers at {address}: Connection refused; start one with "
         '`ray start --head`, or give the address "local"'
     )
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}"])
+def test_another_server_at_the_address(form: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Said in one line; Ray itself says nothing on the terminal."""
+    server = http.server.HTTPServer(("127.0.0.1", 0), Quiet)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        address = form.format(port=server.server_port)
+        with pytest.raises(NoClusterError) as caught:
+            RayCluster(RayConfig(address=address)).connect()
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert str(caught.value) == (
+        f"no Ray cluster answers at {address}: what listens there is another server; start one "
+        'with `ray start --head`, or give the address "local"'
+    )
+    assert capfd.readouterr() == ("", "")
+
+
+def test_auto_with_a_head_on_loopback(ray_cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which Ray would look for on the address that others reach this machine by."""
+    monkeypatch.setenv("RAY_ADDRESS", ray_cluster.address)
+    with RayCluster(RayConfig()) as connection:
+        assert connection.resources()["CPU"] >= 2
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(
+            NoClusterError, match=f"no Ray cluster answers at {address}: Connection"
+        ):
+            RayCluster(RayConfig()).connect()
 
 
 def test_a_local_cluster_ends_with_its_process() -> None:

@@ -38,9 +38,11 @@ def test_behind_keyby(env: LocalEnvironment) -> None:
 
 
 def test_a_list_of_another_process() -> None:
-    """Would stay empty here, so it is an error."""
-    with pytest.raises(GraphError, match="from another process"):
-        LocalEnvironment().from_collection([1]).sink([], workers="process")
+    """Would stay empty here, so it is an error, also by the list's own method."""
+    out: list[int] = []
+    for sink in (out, out.append):
+        with pytest.raises(GraphError, match="from another process"):
+            LocalEnvironment().from_collection([1]).sink(sink, workers="process")
     with pytest.raises(UnknownKeyError, match="'schema'"):
         LocalEnvironment().from_collection([1]).sink([], schema=None)
 

@@ -40,6 +40,9 @@ def jobmanager() -> None:
     "--tls-key", type=click.Path(path_type=Path), help="Its key, unless the certificate has it."
 )
 @click.option(
+    "--log-limit", default="64MiB", show_default=True, help="What is kept of each job's log."
+)
+@click.option(
     "--background/--foreground", default=True, help="Return when ready, or stay until Ctrl-C."
 )
 def start(background: bool, **asked: Any) -> int:
@@ -58,8 +61,10 @@ def start(background: bool, **asked: Any) -> int:
 
 def _config(asked: dict[str, Any]) -> JobManagerConfig:
     from sage.dataflow.jobs.server import JobManagerConfig
+    from sage.dataflow.sizes import read_size
 
-    return JobManagerConfig(user_paths().root / "jobs", **asked)
+    limit = read_size("--log-limit", asked["log_limit"])
+    return JobManagerConfig(user_paths().root / "jobs", **{**asked, "log_limit": limit})
 
 
 def _as_words(asked: dict[str, Any]) -> list[str]:

@@ -43,9 +43,14 @@ class RayAddress:
         """The address as `ray.init` takes it."""
         if self.kind in (AddressKind.AUTO, AddressKind.LOCAL):
             return self.kind.value
-        host = f"[{self.host}]" if ":" in self.host else self.host
         scheme = _CLIENT if self.kind is AddressKind.CLIENT else ""
-        return f"{scheme}{host}:{self.port}"
+        return f"{scheme}{self.target}"
+
+    @property
+    def target(self) -> str:
+        """Host and port alone, as `ray.init` and gRPC take them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
 
 
 def parse_address(text: str) -> RayAddress:

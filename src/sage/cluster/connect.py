@@ -183,7 +183,7 @@ class RayCluster:
 
     def _free(self) -> dict[str, dict[str, float]]:
         """Return what nobody holds, by node; it has no public name in Ray."""
-        if self.config.where.kind is AddressKind.CLIENT:
+        if self.ray.util.client.ray.is_connected():
             # The client has no such call: a task on the cluster makes it.
             look = self.ray.remote(num_cpus=0)(_free_resources)
             free: dict[str, dict[str, float]] = self.ray.get(look.remote())

@@ -11,11 +11,12 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from sage.cluster.address import AddressKind, RayAddress
+from sage.cluster.address import AddressKind, RayAddress, parse_address
 from sage.cluster.config import RayConfig
+from sage.cluster.probe import check_answers, no_cluster
 from sage.config.ports import LOOPBACK
 from sage.config.settings import export, temporarily
-from sage.errors import ClusterError, ConfigError, NoClusterError
+from sage.errors import ClusterError, ConfigError
 
 NAMESPACE = "sage"
 _LOOPBACKS = (LOOPBACK, "localhost", "::1")
@@ -53,7 +54,7 @@ def check_same(ray: Any, address: RayAddress) -> None:
 
 def open_cluster(ray: Any, config: RayConfig, *, log_to_driver: bool) -> None:
     """Connect this process; see `RayCluster.connect` for what it raises."""
-    address = config.where
+    address = _found(config.where)
     options: dict[str, Any] = {"namespace": NAMESPACE}
     # Or it would replace this process's `print` by one of its own.
     export("RAY_TQDM_PATCH_PRINT", "0")
@@ -62,23 +63,39 @@ def open_cluster(ray: Any, config: RayConfig, *, log_to_driver: bool) -> None:
     if address.kind is not AddressKind.CLIENT:
         # Its warnings are of its own affairs, such as which thread it is started in.
         options |= {"log_to_driver": log_to_driver, "logging_level": logging.ERROR}
+    else:
+        # The client server takes no such option, and this would name those that it does take.
+        logging.getLogger("ray.client_builder").setLevel(logging.WARNING)
     patience: dict[str, str] = {}
     loopback = address.kind is AddressKind.LOCAL
     if address.kind is AddressKind.LOCAL:
         options |= _local(config)
     else:
         patience = _PATIENCE
-        loopback = _probe(address) if address.host else False
+        loopback = _probe(ray, address) if address.host else False
     _keep_to_loopback(loopback)
     with _signal_handlers_kept(), temporarily(patience):
         try:
             ray.init(address=str(address), **options)
         except ConnectionError as error:
-            raise _no_cluster(address, error) from error
+            raise no_cluster(address, _one_line(error)) from error
         except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:
             raise ClusterError(
                 f"the Ray cluster at {address} cannot be used: {_one_line(error)}"
             ) from error
+
+
+def _found(address: RayAddress) -> RayAddress:
+    """Return where ``auto`` leads, as Ray looks for it; any other address as it is."""
+    if address.kind is not AddressKind.AUTO:
+        return address
+    services: Any = importlib.import_module("ray._private.services")
+    try:
+        found = parse_address(services.get_ray_address_from_environment(str(address), None))
+    except ConnectionError as error:
+        reason = "RAY_ADDRESS names none, and this machine belongs to none"
+        raise no_cluster(address, reason) from error
+    return found if found.host else address
 
 
 def _keep_to_loopback(loopback: bool) -> None:
@@ -109,20 +126,21 @@ def started() -> list[int]:
     return [info.process.pid for infos in node.all_processes.values() for info in infos]
 
 
-def _probe(address: RayAddress) -> bool:
-    """Look whether anything listens; return whether it does so on the loopback address alone.
+def _probe(ray: Any, address: RayAddress) -> bool:
+    """Look whether Ray listens; return whether it does so on the loopback address alone.
 
     Ray itself looks for this machine's own clusters on the address that others reach it by.
     """
     try:
         _touch(address.host, address.port)
     except OSError as error:
-        raise _no_cluster(address, error) from error
+        raise no_cluster(address, error.strerror or _one_line(error)) from error
+    check_answers(ray, address)
     if address.kind is not AddressKind.DIRECT or address.host not in _LOOPBACKS:
         return False
     _keep_to_loopback(False)
     try:
-        _touch(load_ray().util.get_node_ip_address(), address.port)
+        _touch(ray.util.get_node_ip_address(), address.port)
     except OSError:
         return True
     return False
@@ -130,14 +148,6 @@ def _probe(address: RayAddress) -> bool:
 
 def _touch(host: str, port: int) -> None:
     socket.create_connection((host, port), timeout=_PROBE_S).close()
-
-
-def _no_cluster(address: RayAddress, error: OSError) -> NoClusterError:
-    reason = error.strerror or _one_line(error)
-    return NoClusterError(
-        f"no Ray cluster answers at {address}: {reason}; start one with `ray start --head`, or "
-        'give the address "local"'
-    )
 
 
 def take_back_signals() -> None:

@@ -26,3 +26,20 @@ def exclusive_now(path: Path) -> Iterator[bool]:
             yield False
         else:
             yield True
+
+
+@contextmanager
+def lock_shared(path: Path) -> Iterator[int]:
+    """Hold the lock file together with others; yields a descriptor.
+
+    A child process that is given the descriptor holds it until it ends.
+    """
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield file.fileno()
+
+
+def is_locked(path: Path) -> bool:
+    """Say whether anybody holds the lock file, alone or with others."""
+    with exclusive_now(path) as held:
+        return not held

@@ -15,8 +15,13 @@ def open_log(path: Path) -> BinaryIO:
     """Open a log to append to; one past 16 MiB is moved aside first, replacing the one before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size > _MOST_BYTES:
-        path.replace(path.with_suffix(".log.1"))
+        path.replace(older_log(path))
     return path.open("ab")
+
+
+def older_log(path: Path) -> Path:
+    """Return where a log goes that is moved aside."""
+    return path.with_name(f"{path.name}.1")
 
 
 def tail(path: Path, lines: int, *, start: int = 0) -> list[str]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
-from typing import Any
 
 from sage.dataflow.guard import JobServices
 from sage.dataflow.plan import Plan, Stage
 from sage.dataflow.replica import OperatorReplica
 from sage.dataflow.resources import Allocation
+from sage.dataflow.runtime.failure import Dump
 from sage.dataflow.runtime.processes import ProcessStageReplica
 from sage.dataflow.stage import StageReplica
 from sage.dataflow.workers import Workers
@@ -21,7 +20,7 @@ def build_replicas(
     allocation: Allocation,
     *,
     profile: bool = False,
-    dump: Callable[[Any], bytes] = pickle.dumps,
+    dump: Dump | None = None,
 ) -> list[list[StageReplica]]:
     """Make every stage's replicas; the user's classes are constructed and instances copied here.
 
@@ -30,7 +29,8 @@ def build_replicas(
         services: of the job.
         allocation: which GPUs each replica gets.
         profile: measure every batch operator by operator.
-        dump: pickles the states of operators that are not in worker processes.
+        dump: pickles the states of operators, and what goes to worker processes and back; None
+            for plain pickle.
 
     Raises:
         GraphError: an instance cannot be copied.
@@ -43,13 +43,13 @@ def _build_stage(
     services: JobServices,
     allocation: Allocation,
     profile: bool,
-    dump: Callable[[Any], bytes],
+    dump: Dump | None,
 ) -> list[StageReplica]:
     count = stage.parallelism
     shares = [allocation.share(stage, index) for index in range(count)]
     if stage.workers is Workers.PROCESS:
         return [
-            ProcessStageReplica(stage, index, services, shares[index], profile=profile)
+            ProcessStageReplica(stage, index, services, shares[index], profile=profile, dump=dump)
             for index in range(count)
         ]
     targets = [node.blueprint.replicas(count, node.name) for node in stage.nodes]
@@ -63,7 +63,7 @@ def _build_stage(
                 )
             ],
             profile=profile,
-            dump=dump,
+            dump=dump or pickle.dumps,
         )
         for index in range(count)
     ]

@@ -20,10 +20,11 @@ from sage.dataflow.result import (
     OperatorReport,
     count_abandoned,
     report_operators,
+    result_or_error,
 )
 from sage.dataflow.runtime.runtime import Runtime
 from sage.dataflow.shutdown import Order, Shutdown
-from sage.errors import DataflowError, JobCancelledError
+from sage.errors import DataflowError
 
 SLICE = 0.1
 
@@ -148,13 +149,8 @@ class JobHandle:
             ended = self._poll(timeout)
         if not ended:
             raise TimeoutError(f"job {self._name!r} has not ended after {timeout} s; it goes on")
-        result = self._result
-        assert result is not None
-        if result.error is not None:
-            raise result.error
-        if result.status is JobStatus.CANCELLED:
-            raise self._cancellation(result)
-        return result
+        assert self._result is not None
+        return result_or_error(self._result, self._cancellation())
 
     def stop(self, drain: bool = True, timeout: float | None = None) -> JobResult:
         """End the job and return what it did.
@@ -272,14 +268,12 @@ class JobHandle:
             return JobStatus.CANCELLED
         return JobStatus.STOPPED if self._stopped else JobStatus.FINISHED
 
-    def _cancellation(self, result: JobResult) -> JobCancelledError:
+    def _cancellation(self) -> str:
         message = f"job {self._name!r} was cancelled before its input ended"
         if self._left_behind:
             names = ", ".join(self._left_behind)
             message += f"; these had not returned and were left behind: {names}"
-        error = JobCancelledError(message)
-        error.result = result
-        return error
+        return message
 
     def _settle(self) -> None:
         # Several threads may wait for the job.

@@ -34,7 +34,8 @@ class OperatorOptions:
         on_error: "raise" stops the job; "skip" counts the record as failed and goes on;
             "dead_letter" also hands it to the job's dead letters.
         retry: how to try a record again before that: a `RetryPolicy`, or the number of attempts.
-        workers: "thread" or "process"; None takes the environment's.
+        workers: "thread" or "process", which on Ray is a child of the replica's actor; None takes
+            the environment's.
         concurrency: of an async operator, records in flight at once in each replica; by default 64.
         ordered: of an async operator, whether results keep the order of their records.
         timeout: seconds for a call of an async operator, or of one in process workers; what takes

@@ -47,6 +47,7 @@ class Pipeline:
         self._graph = Graph()
         self._registrations: list[Registration] = []
         self._dead_letter_sink: Any = None
+        self._on_ray = False
 
     def on_dead_letter(
         self, sink: Callable[[DeadLetter], Any] | SinkFunction | str | PathLike[str]
@@ -268,8 +269,10 @@ class Pipeline:
             OSError: the file cannot be written.
         """
         from sage.dataflow.drawing import draw
+        from sage.dataflow.drawing.facts import Site
 
-        drawing = draw(self.name, make_plan(self._graph), self.config, format)
+        site = Site(self.config, on_ray=self._on_ray)
+        drawing = draw(self.name, make_plan(self._graph), site, format)
         if path is not None:
             Path(path).write_text(drawing + "\n", encoding="utf-8")
         return drawing

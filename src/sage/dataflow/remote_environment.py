@@ -16,7 +16,6 @@ from sage.dataflow.interrupts import terminations_handled
 from sage.dataflow.launch import Resume, check_sources
 from sage.dataflow.pipeline import Pipeline
 from sage.dataflow.plan import make_plan
-from sage.dataflow.workers import Workers
 from sage.errors import ConfigError, JobManagerError, UnknownKeyError, shorten
 
 if TYPE_CHECKING:
@@ -68,6 +67,7 @@ class RemoteEnvironment(Pipeline):
         self._given = given
         self._ray = _ray_config(given.get("ray"))
         super().__init__(name, {key: value for key, value in given.items() if key != "ray"})
+        self._on_ray = self._ray is not None
         self._host = host
         self._port = port
         self._token = token
@@ -176,12 +176,6 @@ class RemoteEnvironment(Pipeline):
                 f"submit(resume={resume!r}) needs a folder of checkpoints; give the environment "
                 'config={"checkpoint": {"dir": …}}'
             )
-        for node in self._graph.nodes:
-            if node.workers is Workers.PROCESS:
-                raise ConfigError(
-                    f"operator {node.name!r} has workers='process', which is for LocalEnvironment; "
-                    "leave it out"
-                )
 
     def _submission(self, profile: bool, resume: Resume) -> Submission:
         from sage.dataflow.jobs.packing import pack

@@ -16,7 +16,7 @@ from sage.dataflow.latency import Latency, summarise
 from sage.dataflow.lifecycle import Finite
 from sage.dataflow.profile import profile_table
 from sage.dataflow.replica import OperatorReplica
-from sage.errors import SageError
+from sage.errors import JobCancelledError, SageError
 
 
 class JobStatus(StrEnum):
@@ -259,6 +259,21 @@ def _report(replicas: list[OperatorReplica], queued: int) -> OperatorReport:
         latency=summarise(meter.latency for meter in meters),
         share=_share(replicas) if node.kind is Kind.SOURCE else None,
     )
+
+
+def result_or_error(result: JobResult, cancelled: str) -> JobResult:
+    """Return what a job did, or raise what ended it.
+
+    Raises:
+        SageError: it failed, or was cancelled, which is told with the message ``cancelled``.
+    """
+    if result.error is not None:
+        raise result.error
+    if result.status is JobStatus.CANCELLED:
+        error = JobCancelledError(cancelled)
+        error.result = result
+        raise error
+    return result
 
 
 def _total(counts: Iterable[int | None]) -> int | None:

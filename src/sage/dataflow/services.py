@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import pickle
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from sage.errors import ConfigError, DataflowError, GraphError, UnknownKeyError, shorten
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,10 @@ class Registration:
             raise
         return service
 
-    def check_sendable(self) -> None:
-        """Raise `GraphError` unless a worker process can make it too."""
+    def check_sendable(self, dump: Callable[[Any], bytes]) -> None:
+        """Raise `GraphError` unless a worker process, to which ``dump`` pickles, can make it."""
         try:
-            pickle.dumps(self, pickle.HIGHEST_PROTOCOL)
+            dump(self)
         except Exception as error:
             raise GraphError(
                 f"service {self.name!r} cannot be sent to a worker process ({error}); define it at "
@@ -82,8 +83,9 @@ class Services:
         self.registrations = registrations
         self._by_name = {registration.name: registration for registration in registrations}
         self._locks = {name: threading.Lock() for name in self._by_name}
-        # In the order in which they were made.
-        self._made: dict[str, Any] = {}
+        self._sharing = threading.Lock()
+        # By name, or by what made it; in the order in which they were made.
+        self._made: dict[str | Callable[[], Any], Any] = {}
 
     def get(self, name: str) -> Any:
         """Return a service, made by whoever asks first while all others wait for it.
@@ -106,6 +108,22 @@ class Services:
             if name not in self._made:
                 self._made[name] = self._make(name)
             return self._made[name]
+
+    def share(self, make: Callable[[], T]) -> T:
+        """Return what a function makes, for which nobody registers it: once for all who ask.
+
+        Args:
+            make: called the first time, while all others wait. What it returns is closed with the
+                services, if it has a ``close``.
+
+        Raises:
+            Exception: what ``make`` raised; the next who asks has it called again.
+        """
+        with self._sharing:
+            if make not in self._made:
+                self._made[make] = make()
+            made: T = self._made[make]
+            return made
 
     def _make(self, name: str) -> Any:
         try:
@@ -132,7 +150,8 @@ class Services:
             raise failure
 
 
-def _closing_failed(name: str, error: Exception) -> DataflowError:
+def _closing_failed(name: str | Callable[[], Any], error: Exception) -> DataflowError:
+    name = name if isinstance(name, str) else name.__name__
     failure = DataflowError(
         f"service {name!r} could not be closed: {type(error).__name__}: {error}"
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sage.dataflow import LocalEnvironment, MapFunction
+from sage.dataflow.remote_environment import RemoteEnvironment
 from sage.errors import ConfigError
 
 
@@ -98,3 +99,34 @@ def test_an_unknown_format() -> None:
     env.from_collection([1]).sink(print)
     with pytest.raises(ConfigError, match=r"explain\(format=…\) is 'png'; choose one of 'text'"):
         env.explain("png")  # type: ignore[arg-type]
+
+
+def test_on_ray_stages_are_actors() -> None:
+    """With what the operators of each ask for together, and an inbox for each."""
+    env = RemoteEnvironment("far", config={"ray": {}, "channel_capacity": 1000})
+    work = env.from_collection([1], name="numbers").map(
+        abs, parallelism=2, cpus=1, gpus=0.25, memory="1GB", name="abs"
+    )
+    text = work.map(str, parallelism=2, cpus=1, name="text")
+    text.map(len, workers="process", name="length").sink([], name="out")
+    assert env.explain().splitlines() == [
+        "far: 5 operators in 4 stages; those of a stage run as one",
+        "stage 0: numbers",
+        "  runs in 1 Ray actor, on any node",
+        "  │ numbers  source",
+        "  └─ channel → stage 1, room for 1,000 records before each of its 2 replicas",
+        "stage 1 ×2: abs → text",
+        "  runs in 2 Ray actors, each on a node with 2 CPUs, 0.25 GPUs, 1.0 GB of memory",
+        "  │ abs   map (cpus 1, gpus 0.25, memory 1.0 GB)",
+        "  │ text  map (cpus 1)",
+        "  └─ channel → stage 2, room for 1,000 records",
+        "stage 2 in processes: length",
+        "  runs in 1 Ray actor with a worker process, on any node",
+        "  │ length  map",
+        "  └─ channel → stage 3, room for 1,000 records",
+        "stage 3: out",
+        "  runs in 1 Ray actor, on any node",
+        "  │ out  sink",
+    ]
+    assert 'stage0["stage 0: 1 Ray actor, on any node"]' in env.explain("mermaid")
+    assert ">stage 0: 1 Ray actor, on any node<" in env.explain("svg")

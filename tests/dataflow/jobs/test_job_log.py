@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from sage.dataflow.jobs.job_log import last_lines, read_log
+from sage.config.log_writer import BoundedLog
+from sage.dataflow.jobs.job_log import read_log
 
 
 async def gathered(path: Path, lines: int | None) -> bytes:
@@ -38,9 +40,22 @@ def test_the_last_lines_of_a_long_log(tmp_path: Path) -> None:
     """Lines longer than what is read at once are found, too."""
     path = tmp_path / "log"
     path.write_bytes(b"first\n" + b"x" * 200_000 + b"\n" + b"y" * 70_000 + b"\n")
-    assert last_lines(path, 1) == 6 + 200_001
-    assert last_lines(path, 2) == 6
+    assert len(asyncio.run(gathered(path, 1))) == 70_001
     assert len(asyncio.run(gathered(path, 2))) == 270_002
+
+
+@pytest.mark.parametrize(
+    ("lines", "rest"),
+    [(None, b"a\nb\nc\nd\n"), (0, b""), (1, b"d\n"), (3, b"b\nc\nd\n"), (9, b"a\nb\nc\nd\n")],
+)
+def test_the_last_lines_of_two_files(tmp_path: Path, lines: int | None, rest: bytes) -> None:
+    """The older one is looked into when the newer one has too few."""
+    path = tmp_path / "log"
+    path.with_name("log.1").write_bytes(b"a\nb\n")
+    path.write_bytes(b"c\nd\n")
+    assert asyncio.run(gathered(path, lines)) == rest
+    path.replace(path.with_name("log.1"))
+    assert asyncio.run(gathered(path, 1)) == b"d\n"  # the newer one is not there yet
 
 
 def test_a_log_that_is_not_there_has_no_lines(tmp_path: Path) -> None:
@@ -63,3 +78,48 @@ def test_following_goes_on_until_the_end(tmp_path: Path) -> None:
         return parts
 
     assert asyncio.run(follow()) == [b"one\n", b"two\n", b"three"]
+
+
+@pytest.mark.parametrize("lines", [None, 3])
+def test_following_over_files(tmp_path: Path, lines: int | None) -> None:
+    """No line is lost or repeated, however many files the log has gone through."""
+    path = tmp_path / "log"
+    log = BoundedLog(path, 60)
+    written = [b"line %d\n" % number for number in range(200)]
+    given = written[:3]
+    log.write(b"".join(given))
+    followed: list[bytes] = []
+
+    async def follow() -> None:
+        async for part in read_log(path, lines, lambda: len(given) == len(written)):
+            followed.extend(part.splitlines(keepends=True))
+            # As much as half of a file, so that lines fall before, upon and behind its end.
+            more = written[len(given) : len(given) + 2]
+            log.write(b"".join(more))
+            given.extend(more)
+
+    with closing(log):
+        asyncio.run(follow())
+    assert followed == written
+
+
+def test_what_nobody_has_read_in_time_is_gone(tmp_path: Path) -> None:
+    """A reader that two files have passed goes on with the oldest line that there is."""
+    path = tmp_path / "log"
+    log = BoundedLog(path, 40)
+    log.write(b"first\n")
+    followed: list[bytes] = []
+
+    async def follow() -> None:
+        async for part in read_log(path, None, lambda: len(followed) > 1):
+            followed.append(part)
+            if len(followed) == 1:
+                log.write(b"".join(b"line %d\n" % number for number in range(10, 60)))
+
+    with closing(log):
+        asyncio.run(follow())
+    rest = b"".join(followed[1:])
+    assert rest.startswith(b"line ")
+    kept = b"".join(each.read_bytes() for each in (path.with_name("log.1"), path) if each.exists())
+    assert kept.endswith(b"line 59\n")
+    assert rest.endswith(kept)

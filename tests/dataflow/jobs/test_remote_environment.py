@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from sage.errors import (
     JobCancelledError,
     JobManagerError,
     OperatorError,
+    OperatorTimeoutError,
     TokenError,
     UnknownJobError,
     UnknownKeyError,
@@ -199,6 +201,27 @@ def test_what_the_job_writes_is_its_log(manager: ManagerProcess) -> None:
     assert list(job.logs(lines=1)) == followed[-1:]
 
 
+def test_a_plain_call_that_takes_too_long_is_ended(manager: ManagerProcess) -> None:
+    """Worker processes get the code that no module on the manager's machine has, too."""
+
+    @dataclass
+    class Wait:
+        seconds: float
+
+    def sleep(wait: Wait) -> Wait:
+        if wait.seconds:
+            time.sleep(wait.seconds)
+        return wait
+
+    out: list[Any] = []
+    env = manager.environment("timeouts")
+    waits = env.from_collection([Wait(0), Wait(300), Wait(0)])
+    waits.map(sleep, workers="process", timeout=0.5, on_error="dead_letter").sink(out)
+    result = env.submit(autostop=True)
+    assert [wait.seconds for wait in out] == [0, 0]
+    assert isinstance(result.dead_letters[0].error, OperatorTimeoutError)
+
+
 def test_progress_is_shown_while_waiting(
     manager: ManagerProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -320,9 +343,7 @@ def test_mistakes_are_told_before_anything_is_sent(free_port: int) -> None:
     env = RemoteEnvironment(port=free_port)
     with pytest.raises(GraphError, match="the pipeline is empty"):
         env.submit()
-    env.from_collection([1]).map(slow, workers="process").sink(print)
-    with pytest.raises(ConfigError, match="operator 'slow' has workers='process'"):
-        env.submit()
+    env.from_collection([1]).map(slow).sink(print)
     with pytest.raises(ConfigError, match="needs a folder of checkpoints"):
         env.submit(resume="latest")
     lock = __import__("threading").Lock()

@@ -15,7 +15,10 @@ from tests.dataflow.models.busy import Busy
 from tests.inference.client.conftest import Answer, FakeServer, Seen, echo_chat
 
 from sage.dataflow import Answered, DeadLetter, LocalEnvironment, ModelRetry, Usage
-from sage.dataflow.models.clients import SHARED
+from sage.dataflow.context import RuntimeContext
+from sage.dataflow.models.clients import create_client
+from sage.dataflow.models.operator import ModelOperator, ModelSettings
+from sage.dataflow.services import Services
 from sage.errors import BadRequestError, ConfigError, OperatorError, UnknownKeyError
 from sage.inference.client import UnifiedInferenceClient
 
@@ -317,7 +320,7 @@ def test_the_users_own_cache(
 def test_the_default_client(
     env: LocalEnvironment, server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without client= operators at work at once share the one of create(); it is closed."""
+    """Without client= a job's operators share the one of create(); it is closed at the end."""
     monkeypatch.setenv("SAGE_CHAT_BASE_URL", server.url)
     monkeypatch.setenv("SAGE_EMBEDDING_BASE_URL", server.url)
     for name in ("GATEWAY", "LLM", "EMBEDDING"):
@@ -330,7 +333,6 @@ def test_the_default_client(
         return made[-1]
 
     monkeypatch.setattr(UnifiedInferenceClient, "create", classmethod(counted))
-    SHARED.enter()  # a replica may begin only when all others have ended
     out: list[Any] = []
     (
         env.from_collection(["a", "b"])
@@ -340,10 +342,32 @@ def test_the_default_client(
         .sink(out.append)
     )
     env.submit(autostop=True)
-    asyncio.run(SHARED.leave())
     assert sorted(each.record for each in out) == ["echo: a", "echo: b"]
     assert len(made) == 1
     assert made[0].closed
+
+
+def test_the_default_client_outlives_its_users(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that begins after all others have ended has the same one, until the job ends."""
+    monkeypatch.setenv("SAGE_CHAT_BASE_URL", server.url)
+    services = Services()
+
+    async def replica() -> Any:
+        operator = ModelOperator("llm", ModelSettings())
+        await operator.open(RuntimeContext("llm", services=services))
+        client = operator.client
+        await operator.close()
+        return client
+
+    first, second = asyncio.run(replica()), asyncio.run(replica())
+    assert first is second
+    assert not first.closed
+    services.close()
+    assert first.closed
+    assert services.share(create_client) is not first
+    services.close()
 
 
 def test_a_client_of_ones_own(env: LocalEnvironment, tmp_path: Path) -> None:

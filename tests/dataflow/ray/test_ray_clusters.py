@@ -18,7 +18,7 @@ from sage.dataflow.runtime.ray import JobCluster, RayJobConfig
 from sage.dataflow.runtime.ray.orders import Versions
 from sage.dataflow.runtime.ray.stage_actor import check_versions, versions
 from sage.dataflow.sizes import size_text
-from sage.errors import ClusterError, ConfigError, GraphError, UnknownKeyError
+from sage.errors import ClusterError, ConfigError, UnknownKeyError
 
 CONNECT = """
 import sys
@@ -175,13 +175,9 @@ def test_settings() -> None:
 
 
 def test_what_is_for_one_machine(ray_cluster: JobCluster) -> None:
-    """Workers, a limit of memory and process workers are refused."""
+    """An environment's workers and its limit of memory are refused."""
     for config, match in (({"workers": "inline"}, "workers"), ({"memory_limit": "1GB"}, "memory=")):
         env = RayPipeline(ray_cluster, config)
         env.from_collection([1]).sink([])
         with pytest.raises(ConfigError, match=match):
             env.run()
-    env = RayPipeline(ray_cluster)
-    env.from_collection([1]).map(abs, workers="process").sink([])
-    with pytest.raises(GraphError, match="workers='process'"):
-        env.run()

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from sage.dataflow.choices import read_choice
-from sage.dataflow.config import EnvironmentConfig
-from sage.dataflow.drawing.facts import DrawingFormat
+from sage.dataflow.drawing.facts import DrawingFormat, Site
 from sage.dataflow.drawing.mermaid import draw_mermaid
 from sage.dataflow.drawing.svg import draw_svg
 from sage.dataflow.drawing.text import draw_text
 from sage.dataflow.plan import Plan
 
 
-def draw(name: str, plan: Plan, config: EnvironmentConfig, format_: str) -> str:
+def draw(name: str, plan: Plan, site: Site, format_: str) -> str:
     """Return a drawing of a plan.
 
     Args:
         name: of the pipeline.
         plan: what is drawn.
-        config: of the environment.
+        site: where it runs, and how.
         format_: a `DrawingFormat`.
 
     Raises:
@@ -25,8 +24,8 @@ def draw(name: str, plan: Plan, config: EnvironmentConfig, format_: str) -> str:
     """
     match read_choice(DrawingFormat, format_, "explain(format=…)"):
         case DrawingFormat.MERMAID:
-            return draw_mermaid(plan, config)
+            return draw_mermaid(plan, site)
         case DrawingFormat.SVG:
-            return draw_svg(name, plan, config)
+            return draw_svg(name, plan, site)
         case DrawingFormat.TEXT:
-            return draw_text(name, plan, config)
+            return draw_text(name, plan, site)

@@ -9,6 +9,7 @@ from sage.dataflow.asynchronous import DEFAULT_CONCURRENCY
 from sage.dataflow.config import EnvironmentConfig
 from sage.dataflow.graph import Kind, Node
 from sage.dataflow.plan import Plan, Stage
+from sage.dataflow.runtime.ray.placement import needs_of
 from sage.dataflow.workers import Workers
 
 
@@ -21,6 +22,19 @@ class DrawingFormat(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Site:
+    """Where a plan runs, and how.
+
+    Attributes:
+        config: of the environment.
+        on_ray: whether its replicas are actors of a Ray cluster.
+    """
+
+    config: EnvironmentConfig
+    on_ray: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Edge:
     """What takes records from one stage to another.
 
@@ -30,6 +44,7 @@ class Edge:
         loop: whether it closes a feedback loop.
         keyed: whether a record's key says which replica takes it.
         channels: how many there are; 0 where records are handed on in the same thread.
+        shared: whether all replicas of the target take from the same channel.
         capacity: records that may wait in each; None without a bound.
     """
 
@@ -38,6 +53,7 @@ class Edge:
     loop: bool
     keyed: bool
     channels: int
+    shared: bool
     capacity: int | None
 
     @property
@@ -54,36 +70,51 @@ class Edge:
         return f"{way}: {room}" if way else f"channel: {room}"
 
 
-def edges(plan: Plan, config: EnvironmentConfig) -> list[Edge]:
+def edges(plan: Plan, site: Site) -> list[Edge]:
     """Return what lies between the stages."""
     return [
-        _edge(stage, plan.stages[target], config)
+        _edge(stage, plan.stages[target], site)
         for stage in plan.stages
         for target in dict.fromkeys(stage.outputs)
     ]
 
 
-def _edge(source: Stage, target: Stage, config: EnvironmentConfig) -> Edge:
-    inline = config.workers is Workers.INLINE
-    channels = target.parallelism if target.keyed or target.paired else 1
+def _edge(source: Stage, target: Stage, site: Site) -> Edge:
+    inline = site.config.workers is Workers.INLINE
+    apart = target.keyed or target.paired
+    # An actor has an inbox of its own, whoever may take a record.
+    channels = target.parallelism if apart or site.on_ray else 1
     return Edge(
         source=source,
         target=target,
         loop=source.id in target.loop,
         keyed=target.keyed,
         channels=0 if inline else channels,
-        capacity=None if target.loop else config.channel_capacity,
+        shared=target.parallelism > 1 and not (apart or site.on_ray),
+        capacity=None if target.loop else site.config.channel_capacity,
     )
 
 
-def placement(stage: Stage, config: EnvironmentConfig) -> str:
+def placement(stage: Stage, site: Site) -> str:
     """Say where a stage's replicas run, as in "4 processes"."""
     count = stage.parallelism
-    if config.workers is Workers.INLINE:
+    if site.on_ray:
+        return _actors(stage)
+    if site.config.workers is Workers.INLINE:
         return "the caller's thread" + (f", {count} replicas" if count > 1 else "")
     home = "process" if stage.workers is Workers.PROCESS else "thread"
     plural = "es" if home == "process" else "s"
     return f"{count} {home}{plural if count > 1 else ''}"
+
+
+def _actors(stage: Stage) -> str:
+    count, asked = stage.parallelism, needs_of(stage).asked()
+    words = f"{count} Ray actor{'s' * (count > 1)}"
+    if stage.workers is Workers.PROCESS:
+        words += f" with a worker process{' each' * (count > 1)}"
+    if not asked:
+        return f"{words}, on any node"
+    return f"{words}, {'each ' * (count > 1)}on a node with {asked}"
 
 
 def role(node: Node) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from sage.dataflow.config import EnvironmentConfig
-from sage.dataflow.drawing.facts import Edge, edges, placement, role
+from sage.dataflow.drawing.facts import Edge, Site, edges, placement, role
 from sage.dataflow.graph import Kind, Node
 from sage.dataflow.plan import Plan, Stage
 
@@ -11,22 +10,22 @@ from sage.dataflow.plan import Plan, Stage
 _ESCAPED = str.maketrans({char: f"#{ord(char)};" for char in '#"<>&`*_~\\[]{}()|;\n\r'})
 
 
-def draw_mermaid(plan: Plan, config: EnvironmentConfig) -> str:
+def draw_mermaid(plan: Plan, site: Site) -> str:
     """Return a plan as Mermaid text: a subgraph a stage, in it its operators.
 
     Args:
         plan: what is drawn.
-        config: of the environment.
+        site: where it runs, and how.
     """
     lines = ["flowchart LR"]
     for stage in plan.stages:
-        lines += _stage(stage, config)
-    lines += [_edge(edge) for edge in edges(plan, config)]
+        lines += _stage(stage, site)
+    lines += [_edge(edge) for edge in edges(plan, site)]
     return "\n".join(lines)
 
 
-def _stage(stage: Stage, config: EnvironmentConfig) -> list[str]:
-    lines = [f'  subgraph stage{stage.id}["stage {stage.id}: {placement(stage, config)}"]']
+def _stage(stage: Stage, site: Site) -> list[str]:
+    lines = [f'  subgraph stage{stage.id}["stage {stage.id}: {placement(stage, site)}"]']
     lines += [f"    {_node(node)}" for node in stage.nodes]
     lines += [
         f"    op{first.id} --> op{second.id}"

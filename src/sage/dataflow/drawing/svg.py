@@ -6,8 +6,7 @@ import unicodedata
 from html import escape
 from itertools import pairwise
 
-from sage.dataflow.config import EnvironmentConfig
-from sage.dataflow.drawing.facts import Edge, edges, placement, role
+from sage.dataflow.drawing.facts import Edge, Site, edges, placement, role
 from sage.dataflow.drawing.layout import Box, Layout, Line, lay_out
 from sage.dataflow.graph import Node
 from sage.dataflow.plan import Plan, Stage
@@ -28,24 +27,22 @@ _STYLE = (
 )
 
 
-def draw_svg(name: str, plan: Plan, config: EnvironmentConfig) -> str:
+def draw_svg(name: str, plan: Plan, site: Site) -> str:
     """Return a plan as an SVG document: a box a stage, in it its operators, lines with labels.
 
     Args:
         name: of the pipeline, the document's title.
         plan: what is drawn.
-        config: of the environment.
+        site: where it runs, and how.
     """
-    between = edges(plan, config)
+    between = edges(plan, site)
     layout = lay_out(
-        [_size(stage, config) for stage in plan.stages],
+        [_size(stage, site) for stage in plan.stages],
         [(edge.source.id, edge.target.id) for edge in between],
         [edge.loop for edge in between],
         [_width(edge.label) for edge in between],
     )
-    body = [
-        _stage(stage, box, config) for stage, box in zip(plan.stages, layout.boxes, strict=True)
-    ]
+    body = [_stage(stage, box, site) for stage, box in zip(plan.stages, layout.boxes, strict=True)]
     body += [_line(line) for line in layout.lines]
     body += [_label(edge, line) for edge, line in zip(between, layout.lines, strict=True)]
     return "\n".join([_head(name, layout), *body, "</svg>"])
@@ -63,19 +60,19 @@ def _head(name: str, layout: Layout) -> str:
     )
 
 
-def _size(stage: Stage, config: EnvironmentConfig) -> tuple[float, float]:
-    texts = [_heading(stage, config)]
+def _size(stage: Stage, site: Site) -> tuple[float, float]:
+    texts = [_heading(stage, site)]
     for node in stage.nodes:
         texts += [_short(node.name), role(node)]
     return max(map(_width, texts)) + 4 * PADDING, HEAD + ROW * len(stage.nodes) + PADDING
 
 
-def _stage(stage: Stage, box: Box, config: EnvironmentConfig) -> str:
+def _stage(stage: Stage, box: Box, site: Site) -> str:
     parts = [
         f'<g><rect class="box" x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" '
         f'height="{box.height:.1f}" rx="8"/>',
         f'<text class="head" x="{box.x + PADDING:.1f}" y="{box.y + 17:.1f}">'
-        f"{_text(_heading(stage, config))}</text>",
+        f"{_text(_heading(stage, site))}</text>",
     ]
     for number, node in enumerate(stage.nodes):
         parts.append(_operator(node, box, box.y + HEAD + number * ROW))
@@ -120,8 +117,8 @@ def _label(edge: Edge, line: Line) -> str:
     )
 
 
-def _heading(stage: Stage, config: EnvironmentConfig) -> str:
-    return f"stage {stage.id}: {placement(stage, config)}"
+def _heading(stage: Stage, site: Site) -> str:
+    return f"stage {stage.id}: {placement(stage, site)}"
 
 
 def _short(name: str) -> str:

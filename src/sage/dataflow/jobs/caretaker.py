@@ -25,6 +25,10 @@ _PAUSE = 1.0
 _BIRTH = 20.0
 # Seconds for a driver to end after a cancel, more than it gives to operators itself.
 PATIENCE = 15.0
+# Bytes, in two files.
+LOG_LIMIT = 64 << 20
+# Seconds after a job's end for which its log may still grow: what a driver has started may live on.
+LAST_WORDS = 5.0
 
 
 class Caretaker:
@@ -34,6 +38,7 @@ class Caretaker:
         registry: the jobs.
         clock: seconds since the epoch.
         elapsed: seconds of a clock that never goes back.
+        log_limit: bytes that are kept of a job's log.
     """
 
     def __init__(
@@ -41,11 +46,13 @@ class Caretaker:
         registry: JobRegistry,
         clock: Callable[[], float] = time.time,
         elapsed: Callable[[], float] = time.monotonic,
+        *,
+        log_limit: int = LOG_LIMIT,
     ) -> None:
         self._registry = registry
         self._clock = clock
         self._elapsed = elapsed
-        self._drivers = Drivers()
+        self._drivers = Drivers(log_limit)
         # By job: the last order that a driver has heard, and that driver's number.
         self._told: dict[str, tuple[int, Order]] = {}
         # By job and driver: since when it is to be cancelled.
@@ -63,6 +70,13 @@ class Caretaker:
     def close(self) -> None:
         """Leave the drivers to themselves."""
         self._drivers.forget()
+
+    def writes_log(self, record: JobRecord) -> bool:
+        """Say whether more of a job's log is to be waited for."""
+        if not record.life.state.final:
+            return True
+        late = self._clock() - (record.ended or 0.0) > LAST_WORDS
+        return not late and self._drivers.writes_log(self._registry.folder(record.id))
 
     async def look_after(self, id_: str) -> None:
         """Do for a job what is to be done now."""

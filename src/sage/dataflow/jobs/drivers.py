@@ -8,19 +8,26 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
-from sage.config.logs import open_log
+from sage.config.lock import is_locked, lock_shared
 from sage.config.processes import created, is_process
 from sage.dataflow.jobs.folder import JobFolder
 
 
 class Drivers:
-    """Driver processes, each in a session of its own, so that they outlive this process."""
+    """Driver processes, each in a session of its own, so that they outlive this process.
 
-    def __init__(self) -> None:
+    Args:
+        log_limit: bytes that are kept of a job's log.
+    """
+
+    def __init__(self, log_limit: int) -> None:
+        self._log_limit = log_limit
         # Those that this manager has started; it must ask for their end, lest they stay zombies.
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._codes: dict[int, int] = {}
+        self._writers: list[subprocess.Popen[bytes]] = []
 
     def start(self, folder: JobFolder, working: str | None) -> tuple[int, float]:
         """Start a driver for a job.
@@ -33,10 +40,12 @@ class Drivers:
             its pid, and when it started in seconds since the epoch.
 
         Raises:
-            OSError: its log cannot be written, or it cannot be started.
+            OSError: it cannot be started, or who writes its log cannot.
         """
         home = working if working is not None and Path(working).is_dir() else str(folder.path)
-        with open_log(folder.log) as log:
+        reading, writing = os.pipe()
+        with os.fdopen(reading, "rb") as read_end, os.fdopen(writing, "wb") as log:
+            self._start_log(folder, read_end)
             child = subprocess.Popen(
                 [sys.executable, "-u", "-m", "sage.dataflow.jobs.driver", str(folder.path)],
                 stdin=subprocess.DEVNULL,
@@ -48,8 +57,32 @@ class Drivers:
         self._children[child.pid] = child
         return child.pid, created(child.pid) or 0.0
 
+    def _start_log(self, folder: JobFolder, read_end: BinaryIO) -> None:
+        """Start a process that writes a driver's log, until nobody has the pipe any more.
+
+        It outlives the driver, whose last words it writes.
+        """
+        command = [sys.executable, "-m", "sage.config.log_writer", folder.log.name]
+        with lock_shared(folder.log_lock) as lock:
+            child = subprocess.Popen(
+                [*command, str(self._log_limit)],
+                stdin=read_end,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                cwd=folder.path,
+                # It has the lock for as long as it runs.
+                pass_fds=[lock],
+            )
+        self._writers.append(child)
+
+    def writes_log(self, folder: JobFolder) -> bool:
+        """Say whether a job's log may still grow."""
+        return is_locked(folder.log_lock)
+
     def reap(self) -> None:
         """Take note of children that have ended."""
+        self._writers = [writer for writer in self._writers if writer.poll() is None]
         for pid, child in tuple(self._children.items()):
             code = child.poll()
             if code is not None:
@@ -78,10 +111,11 @@ class Drivers:
 
     def forget(self) -> None:
         """Leave the drivers to themselves: this process ends."""
-        for child in self._children.values():
+        for child in (*self._children.values(), *self._writers):
             # Told so, subprocess does not warn of a child that is left running.
             child.returncode = 0
         self._children.clear()
+        self._writers.clear()
 
 
 def _exit_text(code: int) -> str:

@@ -70,6 +70,7 @@ class JobFolder:
         self.path = path
         self.pipeline = path / "pipeline.pickle"
         self.log = path / "job.log"
+        self.log_lock = path / "log.lock"
         self.socket = path / "driver.sock"
         self.details = path / "details.pickle"
         self._order = path / "order.json"

@@ -10,8 +10,14 @@ from sage.dataflow.jobs.client import ManagerClient
 from sage.dataflow.jobs.details import Details, unpack_details
 from sage.dataflow.jobs.life import JobState
 from sage.dataflow.jobs.wire import JobOutcome, JobView, Progress
-from sage.dataflow.result import JobResult, JobStatus, OperatorReport, error_text
-from sage.errors import DataflowError, JobCancelledError, ManagerUnreachableError
+from sage.dataflow.result import (
+    JobResult,
+    JobStatus,
+    OperatorReport,
+    error_text,
+    result_or_error,
+)
+from sage.errors import DataflowError, ManagerUnreachableError
 
 # Seconds that one question to the manager may take; that it may be away; between two looks then.
 _LONG = 20.0
@@ -99,15 +105,9 @@ class RemoteJob:
         """
         if not self._wait(timeout):
             raise TimeoutError(f"job {self.id!r} has not ended after {timeout} s; it goes on")
-        result = self._result
-        assert result is not None
-        if result.error is not None:
-            raise result.error
-        if result.status is JobStatus.CANCELLED:
-            error = JobCancelledError(f"job {self.id!r} was cancelled before its input ended")
-            error.result = result
-            raise error
-        return result
+        assert self._result is not None
+        cancelled = f"job {self.id!r} was cancelled before its input ended"
+        return result_or_error(self._result, cancelled)
 
     def stop(self, drain: bool = True, timeout: float | None = None) -> JobResult:
         """End the job and return what it did.

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from sage.dataflow.jobs.caretaker import Caretaker
+from sage.dataflow.jobs.caretaker import LOG_LIMIT, Caretaker
 from sage.dataflow.jobs.control import ask_driver
 from sage.dataflow.jobs.job_log import read_log
 from sage.dataflow.jobs.life import Order
@@ -22,7 +22,7 @@ from sage.dataflow.jobs.registry import JobRegistry, shown
 from sage.dataflow.jobs.store import JobRecord
 from sage.dataflow.jobs.versions import check_versions, versions_here
 from sage.dataflow.jobs.wire import JobOutcome, JobView, Progress, Submission
-from sage.errors import ConfigError, JobManagerError
+from sage.errors import ConfigError, JobManagerError, UnknownJobError
 
 logger = logging.getLogger("sage.dataflow.jobs")
 
@@ -37,15 +37,22 @@ class JobManager:
     Args:
         root: the folder of the database and of the jobs' folders.
         clock: seconds since the epoch.
+        log_limit: bytes that are kept of a job's log.
 
     Raises:
         JobManagerError: the database cannot be used.
     """
 
-    def __init__(self, root: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        root: Path,
+        clock: Callable[[], float] = time.time,
+        *,
+        log_limit: int = LOG_LIMIT,
+    ) -> None:
         self._clock = clock
         self._registry = JobRegistry(root, clock)
-        self._caretaker = Caretaker(self._registry, clock)
+        self._caretaker = Caretaker(self._registry, clock, log_limit=log_limit)
         self._versions = versions_here()
 
     async def run(self) -> None:
@@ -169,12 +176,20 @@ class JobManager:
         Raises:
             UnknownJobError: there is none of that id.
         """
-        self._registry.get(id_)
+        final = self._registry.get(id_).life.state.final
 
         def ended() -> bool:
-            return self._registry.closing or id_ not in self._registry.live
+            return self._registry.closing or not self._writes_log(id_)
 
-        return read_log(self._registry.folder(id_).log, lines, ended if follow else None)
+        # The last lines of a job that has just ended may still be on their way.
+        log = self._registry.folder(id_).log
+        return read_log(log, lines, ended if follow or final else None)
+
+    def _writes_log(self, id_: str) -> bool:
+        try:
+            return self._caretaker.writes_log(self._registry.get(id_))
+        except UnknownJobError:  # it was deleted meanwhile
+            return False
 
     def _added(self, submission: Submission) -> JobRecord:
         while True:

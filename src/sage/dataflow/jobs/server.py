@@ -18,6 +18,7 @@ import uvicorn
 from sage.config.listeners import listen
 from sage.config.lock import exclusive_now
 from sage.config.ports import LOOPBACK, SagePorts
+from sage.dataflow.jobs.caretaker import LOG_LIMIT
 from sage.dataflow.jobs.manager import JobManager
 from sage.dataflow.jobs.pickling import load_cloudpickle
 from sage.dataflow.jobs.token import make_token
@@ -38,6 +39,7 @@ class JobManagerConfig:
         port: TCP port; 0 for any free one.
         tls_cert: file of a certificate, with which it speaks TLS; None for plain HTTP.
         tls_key: file of its key; None when the certificate's has it.
+        log_limit: bytes that are kept of each job's log, in two files.
     """
 
     root: Path
@@ -45,6 +47,7 @@ class JobManagerConfig:
     port: int = SagePorts.JOB_MANAGER
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    log_limit: int = LOG_LIMIT
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -118,7 +121,7 @@ class JobManagerServer:
             raise ConfigError(
                 f"{error.name} is not installed; run: pip install 'sage-stack[ray]'"
             ) from error
-        manager = JobManager(self._config.root)
+        manager = JobManager(self._config.root, log_limit=self._config.log_limit)
 
         @contextlib.asynccontextmanager
         async def lifespan(_: Any) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""The client that pipelines ask: the user's own, or one that all operators of the process share.
+"""The client that pipelines ask: the user's own, or one that all operators of a job share.
 
 The only module of the dataflow package that knows the inference package, as a user's code would.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias
 
@@ -67,49 +66,13 @@ def embedding_parameters() -> frozenset[str]:
 
 
 def create_client() -> ModelClient:
-    """Make the client that is used when none is given."""
+    """Make the client that is used when none is given: one for a job in each of its processes."""
     from sage.inference.client import UnifiedInferenceClient
 
     # The operator tries again itself, which is counted and holds to its rate limits.
-    return UnifiedInferenceClient.create(retries=0)
-
-
-class SharedClient:
-    """Makes a client when it is first asked for, and closes it when the last user has left.
-
-    Args:
-        create: makes it.
-    """
-
-    def __init__(self, create: Callable[[], ModelClient] = create_client) -> None:
-        self._create = create
-        self._lock = threading.Lock()
-        self._client: ModelClient | None = None
-        self._users = 0
-
-    def enter(self) -> ModelClient:
-        """Return the client, which stays open until `leave`."""
-        with self._lock:
-            if self._client is None:
-                self._client = self._create()
-                log.info("pipelines without client= share %r", self._client)
-            self._users += 1
-            return self._client
-
-    async def leave(self) -> None:
-        """Give it up."""
-        with self._lock:
-            self._users -= 1
-            client = self._client
-            if self._users:
-                return
-            self._client = None
-        close = getattr(client, "aclose", None)
-        if close is not None:
-            await close()
-
-
-SHARED = SharedClient()
+    client = UnifiedInferenceClient.create(retries=0)
+    log.info("operators without client= share %r", client)
+    return client
 
 
 async def default_model(client: ModelClient, kind: str) -> str:

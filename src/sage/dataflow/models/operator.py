@@ -10,7 +10,7 @@ from typing import Any
 
 from sage.dataflow.content import content_digest
 from sage.dataflow.context import OperatorMetrics, RuntimeContext
-from sage.dataflow.models.clients import SHARED, ModelClient, default_model
+from sage.dataflow.models.clients import ModelClient, create_client, default_model
 from sage.dataflow.models.usage import Account, Price
 from sage.dataflow.rate_limit import RateLimiter
 from sage.dataflow.write_behind import WriteBehind
@@ -21,7 +21,7 @@ class ModelSettings:
     """How a model is asked; the replicas of an operator share it.
 
     Attributes:
-        client: asks; None for the one that the process's operators share.
+        client: asks; None for the one that the job's operators share in each process.
         model: named in each request; None for the server's own choice.
         params: further parameters of each request.
         timeout: seconds for each answer; None for the client's own.
@@ -58,7 +58,6 @@ class ModelOperator(WriteBehind):
         self._params = {**settings.params, **limit}
         self._account = Account(OperatorMetrics(), settings.price)
         self._client: ModelClient | None = settings.client
-        self._shares = False
         self._prefix = b""
 
     async def open(self, context: RuntimeContext) -> None:
@@ -72,8 +71,7 @@ class ModelOperator(WriteBehind):
         self._account = Account(context.metrics, settings.price)
         if settings.client is None:
             # It looks for servers, which is no work for the event loop.
-            self._client = await asyncio.to_thread(SHARED.enter)
-            self._shares = True
+            self._client = await asyncio.to_thread(context.services.share, create_client)
         if settings.cache is not None:
             self.open_cache(settings.cache)
             self._model = settings.model or await default_model(self.client, self._kind)
@@ -82,13 +80,8 @@ class ModelOperator(WriteBehind):
             )
 
     async def close(self) -> None:
-        """Close the cache, and give up the client."""
-        try:
-            self.close_cache()
-        finally:
-            if self._shares:
-                self._shares = False
-                await SHARED.leave()
+        """Close the cache; the client is the user's, or the job's."""
+        self.close_cache()
 
     @property
     def client(self) -> ModelClient:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sage.dataflow.channel import Channel, EndOfStream
+from sage.dataflow.channel import Channel, ChannelClosed, EndOfStream
 from sage.dataflow.checkpoint.gathering import Part
 from sage.dataflow.checkpoint.operator_state import NONE_IN_FLIGHT, InFlightRecords
 from sage.dataflow.checkpoint.resumption import Resumption
@@ -84,6 +84,19 @@ class Feed:
 
     def __post_init__(self) -> None:
         self._pacer = Pacer(self.flow.config.batch_size)
+
+    def run_until_closed(self, failed: Callable[[BaseException], None]) -> None:
+        """Run, taking a stopped job for the end of the input.
+
+        Args:
+            failed: called with whatever ends it otherwise.
+        """
+        try:
+            self.run()
+        except ChannelClosed:
+            pass
+        except BaseException as error:  # noqa: BLE001 - sys.exit() in an operator fails the job too
+            failed(error)
 
     def run(self) -> None:
         """Run from the first record to the end of the input, or to the last checkpoint.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
-from typing import Any
 
 from sage.dataflow.build import build_replicas
 from sage.dataflow.config import EnvironmentConfig
@@ -12,6 +10,7 @@ from sage.dataflow.guard import JobServices
 from sage.dataflow.plan import Plan
 from sage.dataflow.resources import Allocation, this_machine
 from sage.dataflow.runtime.backend import Attempt
+from sage.dataflow.runtime.failure import Dump
 from sage.dataflow.runtime.inline import InlineRuntime
 from sage.dataflow.runtime.runtime import Runtime
 from sage.dataflow.runtime.threads import ThreadRuntime
@@ -22,10 +21,11 @@ class LocalBackend:
     """Runs each stage in a thread, its operators there or in worker processes.
 
     Args:
-        dump: pickles the states of operators for checkpoints.
+        dump: pickles the states of operators for checkpoints, and what goes to worker processes and
+            back; None for plain pickle.
     """
 
-    def __init__(self, dump: Callable[[Any], bytes] = pickle.dumps) -> None:
+    def __init__(self, dump: Dump | None = None) -> None:
         self._dump = dump
         self._allocation: Allocation | None = None
 

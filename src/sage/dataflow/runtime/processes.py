@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing import Pipe, spawn
 from multiprocessing.connection import Connection
 from typing import Any
@@ -17,7 +18,8 @@ from sage.dataflow.interrupts import signals_blocked
 from sage.dataflow.plan import Stage
 from sage.dataflow.replica import OperatorReplica
 from sage.dataflow.resources import Share
-from sage.dataflow.runtime.worker import PROTOCOL, Reply
+from sage.dataflow.runtime.failure import Dump
+from sage.dataflow.runtime.worker import PROTOCOL, Reply, pickled
 from sage.dataflow.stage import SavedStates, StageReplica, States
 from sage.errors import GraphError, OperatorError
 
@@ -37,6 +39,8 @@ class ProcessStageReplica(StageReplica):
         services: of the job.
         share: what it has of the machine.
         profile: measure every batch operator by operator.
+        dump: pickles what goes over and back, with the code of what no module there has; None for
+            plain pickle, the worker having this process's main module.
 
     Raises:
         GraphError: an operator or a service cannot be sent, or the clock is the user's own.
@@ -50,11 +54,14 @@ class ProcessStageReplica(StageReplica):
         share: Share,
         *,
         profile: bool = False,
+        dump: Dump | None = None,
     ) -> None:
         placeholders = [OperatorReplica(node, None, index) for node in stage.nodes]
-        super().__init__(stage, placeholders)
+        self._shares_main = dump is None
+        dump = dump or pickled
+        super().__init__(stage, placeholders, dump=dump)
         for node in stage.nodes:
-            _check_sendable(node.name, node.blueprint)
+            _check_sendable(node.name, node.blueprint, dump)
         if services.injected:
             raise GraphError(
                 f"stage {stage.name!r} runs in a process of its own, which the environment's clock "
@@ -62,10 +69,10 @@ class ProcessStageReplica(StageReplica):
             )
         registrations = services.registered.registrations
         for registration in registrations:
-            registration.check_sendable()
-        settings = (index, profile, services.clock_offset, share.resources, registrations)
+            registration.check_sendable(dump)
+        settings = (index, profile, services.clock_offset, share.resources, registrations, dump)
         self._visible = [] if share.visible is None else [share.visible]
-        self._order = pickle.dumps(("start", stage, *settings), PROTOCOL)
+        self._order = dump(("start", stage, *settings))
         self._sent = self.operators[0].traffic
         self._received = self.operators[-1].traffic
         self._sent.bytes_in = self._received.bytes_out = 0
@@ -100,12 +107,17 @@ class ProcessStageReplica(StageReplica):
                 pass_fds=[its.fileno()],
                 stdin=subprocess.DEVNULL,
             )
-        preparation = spawn.get_preparation_data(self.stage.name)
-        # A secret of multiprocessing's own managers, which refuses to be sent.
-        preparation.pop("authkey", None)
-        mine.send_bytes(pickle.dumps(preparation, PROTOCOL))
+        mine.send_bytes(pickle.dumps(self._preparation(), PROTOCOL))
         self._ask(self._order)
         self._call("open")
+
+    def _preparation(self) -> dict[str, Any]:
+        preparation = spawn.get_preparation_data(self.stage.name)
+        # A secret of multiprocessing's own managers, which refuses to be sent.
+        left_out = ["authkey"]
+        if not self._shares_main:
+            left_out += ["init_main_from_name", "init_main_from_path"]
+        return {key: value for key, value in preparation.items() if key not in left_out}
 
     def process(self, records: Sequence[Any]) -> list[Any]:
         """Take a batch through the operators and return what the last one emits.
@@ -192,18 +204,19 @@ class ProcessStageReplica(StageReplica):
 
     def _call(self, command: str, *arguments: Any) -> list[Any]:
         try:
-            message = pickle.dumps((command, *arguments), PROTOCOL)
+            message = self._dump((command, *arguments))
         except Exception as error:
             raise OperatorError(self.operators[0].name, "<batch>", error) from error
         return self._ask(message)
 
     def _ask(self, message: bytes) -> list[Any]:
         assert self._connection is not None
-        try:
+        answer: bytes | None = None
+        with suppress(EOFError, OSError):
             self._connection.send_bytes(message)
             answer = self._connection.recv_bytes()
-        except (EOFError, OSError) as error:
-            raise self._death() from error
+        if answer is None:
+            raise self._death()
         reply: Reply = pickle.loads(answer)  # noqa: S301 - our child
         self._sent.bytes_in = (self._sent.bytes_in or 0) + len(message)
         self._received.bytes_out = (self._received.bytes_out or 0) + len(answer)
@@ -232,9 +245,9 @@ class ProcessStageReplica(StageReplica):
         return OperatorError(self.stage.name, "<batch>", cause)
 
 
-def _check_sendable(name: str, blueprint: Any) -> None:
+def _check_sendable(name: str, blueprint: Any, dump: Dump) -> None:
     try:
-        pickle.dumps(blueprint, PROTOCOL)
+        dump(blueprint)
     except Exception as error:
         raise GraphError(
             f"operator {name!r} cannot be sent to a worker process ({error}); define it at the top "

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from sage.dataflow.channel import Channel, ChannelClosed
+from sage.dataflow.channel import Channel
 from sage.dataflow.checkpoint.checkpointer import Checkpointer
 from sage.dataflow.checkpoint.resumption import Resumption
 from sage.dataflow.config import EnvironmentConfig
@@ -186,11 +186,7 @@ class ThreadRuntime(Replicas):
     def _run(self, replica: StageReplica, index: int) -> None:
         feed = self._feed(replica, index)
         try:
-            feed.run()
-        except ChannelClosed:
-            pass
-        except BaseException as error:  # noqa: BLE001 - sys.exit() in an operator fails the job too
-            self.fail(error)
+            feed.run_until_closed(self.fail)
         finally:
             self._close(replica)
             feed.output.finish()
@@ -245,7 +241,7 @@ class ThreadRuntime(Replicas):
     def _close(self, replica: StageReplica) -> None:
         try:
             replica.close()
-        except BaseException as error:  # noqa: BLE001 - as above
+        except BaseException as error:  # noqa: BLE001 - sys.exit() in an operator fails the job too
             self.fail(error)
 
 

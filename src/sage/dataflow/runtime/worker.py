@@ -22,7 +22,7 @@ from sage.dataflow.meter import Meter
 from sage.dataflow.needs import Resources
 from sage.dataflow.plan import Stage
 from sage.dataflow.replica import OperatorReplica
-from sage.dataflow.runtime.failure import Failure, failure_of, sendable_error
+from sage.dataflow.runtime.failure import Dump, Failure, failure_of, sendable_error
 from sage.dataflow.services import Services
 from sage.dataflow.stage import StageReplica, States
 from sage.errors import DataflowError
@@ -68,6 +68,7 @@ class Worker:
         profile: measure every batch operator by operator.
         clock_offset: of the job's services; all processes share the clock itself.
         services: what the user registered.
+        dump: pickles the operators' states and errors.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Worker:
         profile: bool,
         clock_offset: float,
         services: Services,
+        dump: Dump,
     ) -> None:
         self._letters: list[DeadLetter] = []
         self._registered = services
@@ -89,7 +91,8 @@ class Worker:
             OperatorReplica(node, node.blueprint.replicas(1, node.name)[0], index, job, has)
             for node, has in zip(stage.nodes, resources, strict=True)
         ]
-        self._replica = StageReplica(stage, self._operators, profile=profile)
+        self._replica = StageReplica(stage, self._operators, profile=profile, dump=dump)
+        self._dump = dump
 
     def answer(self, command: str, arguments: tuple[Any, ...]) -> Reply:
         """Run a method of the replica and say how it went."""
@@ -102,7 +105,7 @@ class Worker:
             else:
                 records = self._run(command, arguments)
         except DataflowError as error:
-            failure = failure_of(error, pickled)
+            failure = failure_of(error, self._dump)
         letters, self._letters[:] = list(self._letters), []
         return Reply(
             records=records,
@@ -142,13 +145,14 @@ def main(arguments: Sequence[str]) -> None:
     # The operators of a script are found in its main module.
     spawn.prepare(pickle.loads(connection.recv_bytes()))  # noqa: S301 - from our own parent
     worker: Worker | None = None
+    dump: Dump = pickled
     while True:
         try:
             command, *rest = pickle.loads(connection.recv_bytes())  # noqa: S301 - as above
         except EOFError:
             return
         if worker is None:
-            stage, index, profile, offset, resources, registrations = rest
+            stage, index, profile, offset, resources, registrations, dump = rest
             worker = Worker(
                 stage,
                 index,
@@ -156,16 +160,17 @@ def main(arguments: Sequence[str]) -> None:
                 profile=profile,
                 clock_offset=offset,
                 services=Services(registrations),
+                dump=dump,
             )
             reply = Reply([], [], [], None)
         else:
             reply = worker.answer(command, tuple(rest))
-        connection.send_bytes(_dumped(reply))
+        connection.send_bytes(_dumped(reply, dump))
 
 
-def _dumped(reply: Reply) -> bytes:
+def _dumped(reply: Reply, dump: Dump) -> bytes:
     try:
-        return pickled(reply)
+        return dump(reply)
     except Exception as error:  # noqa: BLE001 - whatever pickling a user's record raises
-        failure = Failure("", "<emitted records>", sendable_error(error, pickled), [])
-        return pickled(Reply([], reply.meters, reply.metrics, None, [], failure))
+        failure = Failure("", "<emitted records>", sendable_error(error, dump), [])
+        return dump(Reply([], reply.meters, reply.metrics, None, [], failure))

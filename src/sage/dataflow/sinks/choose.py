@@ -11,7 +11,7 @@ from typing import Any
 from sage.dataflow.blueprint import Blueprint, split_arguments
 from sage.dataflow.choices import read_choice
 from sage.dataflow.options import OnError
-from sage.dataflow.sinks.gathered import ListSink
+from sage.dataflow.sinks.gathered import ListSink, list_behind
 from sage.dataflow.sinks.json_lines import JsonLinesSink
 from sage.dataflow.workers import Workers
 from sage.errors import ConfigError, GraphError
@@ -48,8 +48,10 @@ def choose_sink(
         ConfigError: the path tells no format, or an option is not for it.
         GraphError: there are arguments, or the list would be one in another process.
     """
+    if isinstance(given, list) or list_behind(given) is not None:
+        _check_here(options)
     if isinstance(given, list):
-        label, choice = "list", _list_sink(given, options)
+        label, choice = "list", (Blueprint(ListSink, (given,)), dict(options))
     elif isinstance(given, (str, os.PathLike)):
         format_ = _read_format(os.fspath(given), options.get("format"))
         left = {key: value for key, value in options.items() if key != "format"}
@@ -63,12 +65,11 @@ def choose_sink(
     return choice
 
 
-def _list_sink(records: list[Any], options: dict[str, Any]) -> Choice:
+def _check_here(options: dict[str, Any]) -> None:
     if options.get("workers") == Workers.PROCESS:
         raise GraphError(
             "sink() cannot append to a list from another process; leave out workers='process'"
         )
-    return Blueprint(ListSink, (records,)), dict(options)
 
 
 def _read_format(name: str, given: object) -> SinkFormat:

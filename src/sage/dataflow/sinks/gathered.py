@@ -55,7 +55,12 @@ def list_of(node: Node) -> list[Any] | None:
     if given is ListSink:
         found: list[Any] = node.blueprint.args[0]
         return found
-    if node.kind is Kind.SINK and isinstance(given, BuiltinMethodType):
+    return list_behind(given) if node.kind is Kind.SINK else None
+
+
+def list_behind(given: Any) -> list[Any] | None:
+    """Return the list of a bound ``list.append``; None of anything else."""
+    if isinstance(given, BuiltinMethodType):
         owner = given.__self__
         return owner if isinstance(owner, list) and given.__name__ == "append" else None
     return None

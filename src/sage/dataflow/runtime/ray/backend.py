@@ -37,7 +37,7 @@ class RayBackend:
 
         Raises:
             ConfigError: a setting is for one machine.
-            GraphError: an operator or the clock is.
+            GraphError: the environment's clock is.
             ClusterError: the cluster has too little, and the job is not to wait.
         """
         if config.workers is not Workers.THREAD:
@@ -52,8 +52,6 @@ class RayBackend:
             )
         if services.injected:
             raise GraphError("the environment's clock does not reach other machines; leave it out")
-        for stage in plan.stages:
-            _check_workers(stage)
         each = {stage.name: needs_of(stage) for stage in plan.stages}
         self._cluster.check(total_of(plan), each)
 
@@ -94,14 +92,6 @@ def _orders(attempt: Attempt, stage: Stage, window: int) -> list[bytes]:
     except Exception:
         _check_sendable(attempt, shipped.nodes)
         raise
-
-
-def _check_workers(stage: Stage) -> None:
-    if stage.workers is Workers.PROCESS:
-        raise GraphError(
-            f"operator {stage.nodes[0].name!r} has workers='process', which is for one machine; "
-            "leave it out: on Ray each replica has a process of its own"
-        )
 
 
 def _check_sendable(attempt: Attempt, nodes: Sequence[Node]) -> None:

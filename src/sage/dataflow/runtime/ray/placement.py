@@ -51,6 +51,16 @@ class Needs:
         asked = {"num_cpus": self.cpus, "num_gpus": self.gpus}
         return {**asked, "memory": self.memory} if self.memory else asked
 
+    def asked(self) -> str:
+        """Return what there is of it, as text; empty for nothing."""
+        amounts = [
+            f"{amount:g} {name}{'s' * (amount != 1)}"
+            for name, amount in (("CPU", self.cpus), ("GPU", self.gpus))
+            if amount
+        ]
+        amounts += [f"{size_text(self.memory)} of memory"] if self.memory else []
+        return ", ".join(amounts)
+
     def __str__(self) -> str:
         cpus = f"{self.cpus:g} CPUs, {self.gpus:g} GPUs"
         return f"{cpus}, {size_text(self.memory)} of memory" if self.memory else cpus

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sage.dataflow.channel import Channel, ChannelClosed
+from sage.dataflow.channel import Channel
 from sage.dataflow.control import Barrier
 from sage.dataflow.dead_letters import DeadLetter, DeadLetters
 from sage.dataflow.graph import Kind
@@ -16,9 +16,11 @@ from sage.dataflow.guard import JobServices
 from sage.dataflow.output import Output
 from sage.dataflow.plan import Stage
 from sage.dataflow.replica import OperatorReplica
+from sage.dataflow.resources import Share
 from sage.dataflow.result import extent_of
 from sage.dataflow.runtime.failure import failure_of, sendable, sendable_error
 from sage.dataflow.runtime.feed import Feed, Flow
+from sage.dataflow.runtime.processes import ProcessStageReplica
 from sage.dataflow.runtime.ray.far_checkpoints import FarCheckpoints
 from sage.dataflow.runtime.ray.far_list import FarList
 from sage.dataflow.runtime.ray.inbox import Door, Inbox
@@ -29,6 +31,7 @@ from sage.dataflow.runtime.ray.placement import share_of
 from sage.dataflow.runtime.ray.wire import dump
 from sage.dataflow.services import Services
 from sage.dataflow.stage import StageReplica
+from sage.dataflow.workers import Workers
 
 
 class Station:
@@ -67,17 +70,22 @@ class Station:
         self._over = False
 
     def _make_replica(self, devices: int) -> StageReplica:
-        stage, index = self._order.stage, self._order.index
+        stage, index, profile = self._order.stage, self._order.index, self._order.profile
+        share = Share(share_of(stage, devices))
+        if stage.workers is Workers.PROCESS:
+            return ProcessStageReplica(
+                stage, index, self._services, share, profile=profile, dump=dump
+            )
         operators = [
             OperatorReplica(
                 node, node.blueprint.replicas(1, node.name)[0], index, self._services, resources
             )
-            for node, resources in zip(stage.nodes, share_of(stage, devices), strict=True)
+            for node, resources in zip(stage.nodes, share.resources, strict=True)
         ]
         for operator in operators:
             if isinstance(operator.target, FarList):
                 operator.target.reach(self._outbox)
-        return StageReplica(stage, operators, profile=self._order.profile, dump=dump)
+        return StageReplica(stage, operators, profile=profile, dump=dump)
 
     def begin(self, routes: Sequence[Route]) -> None:
         """Begin to run.
@@ -175,11 +183,7 @@ class Station:
         inbox = self.inbox if self._order.producers else None
         feed = Feed(self._replica, self._order.index, self._flow, self._output, channel=inbox)
         try:
-            feed.run()
-        except ChannelClosed:
-            pass
-        except BaseException as error:  # noqa: BLE001 - sys.exit() in an operator fails the job too
-            self.fail(error)
+            feed.run_until_closed(self.fail)
         finally:
             self._close()
 
@@ -187,7 +191,7 @@ class Station:
         for close in (self._replica.close, self._services.registered.close):
             try:
                 close()
-            except BaseException as error:  # noqa: BLE001 - as above
+            except BaseException as error:  # noqa: BLE001 - sys.exit() in an operator fails it too
                 self.fail(error)
         assert self._output is not None
         self._output.finish()
