@@ -165,6 +165,9 @@ def main() -> None:
     parser.add_argument(
         "--write", nargs="?", const="policies", help="write results/NAME.json (default policies)"
     )
+    parser.add_argument(
+        "--update", action="store_true", help="put what overload gives into that file instead"
+    )
     options = parser.parse_args()
     policies = options.policies.split(",")
     if policies == ["ablations"]:
@@ -173,16 +176,19 @@ def main() -> None:
         policies = [strategy.name for strategy in StrategyAdapter.list()]
     loads = [float(load) for load in options.loads.split(",")]
     report = Report(options.write or "policies", [])
-    for case in (CASES[name] for name in options.cases.split(",")):
-        for engines in map(int, options.engines.split(",")):
-            table = Table(report, case, engines)
+    cases, engines = options.cases.split(","), [int(n) for n in options.engines.split(",")]
+    for case in (CASES[name] for name in cases):
+        for count in engines:
+            table = Table(report, case, count)
             if "loads" in options.tables:
                 table.by_load(policies, loads, options.seeds, options.jobs, why=options.why)
             if "sustained" in options.tables:
                 table.by_target(policies, options.seeds)
             if "overload" in options.tables:
                 table.overloaded(policies)
-    if options.write:
+    if options.write and options.update:
+        report.update([f"{case}/{n}/overload" for case in cases for n in engines])
+    elif options.write:
         report.write()
 
 
