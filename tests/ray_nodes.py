@@ -20,6 +20,17 @@ _NODE = {
 
 
 @contextmanager
+def ray_folder() -> Iterator[Path]:
+    """Make a folder for Ray's files that is gone afterwards, whatever of Ray was killed in it."""
+    # Not pytest's own folder: the path of a socket is 107 bytes at most.
+    folder = Path(tempfile.mkdtemp(prefix="sage-ray-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def ray_nodes(
     *nodes: tuple[int, int], models: Path, slow_ms: int = 1000, modules: Sequence[Path] = ()
 ) -> Iterator[Any]:
@@ -36,9 +47,7 @@ def ray_nodes(
     """
     from ray.cluster_utils import Cluster
 
-    # Not pytest's own folder: the path of a socket is 107 bytes at most.
-    folder = Path(tempfile.mkdtemp(prefix="sage-ray-"))
-    with pytest.MonkeyPatch.context() as patch:
+    with ray_folder() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", False)
         # Ray's helper would make it the cluster that `auto` means to everybody on this machine.
         patch.setattr("ray._private.utils.write_ray_address", lambda *_: None)
@@ -74,7 +83,6 @@ def ray_nodes(
             yield cluster
         finally:
             cluster.shutdown()
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def add_node(cluster: Any, cpus: int, gpus: int = 1) -> Any:

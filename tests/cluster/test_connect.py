@@ -108,6 +108,7 @@ def test_no_cluster_at_the_address(form: str) -> None:
     )
 
 
+@pytest.mark.usefixtures("own_ray_folder")
 def test_a_local_cluster_ends_with_its_process() -> None:
     """Also when that is killed outright; only this machine reaches the cluster meanwhile."""
     process = subprocess.Popen([sys.executable, "-c", LOCAL], stdout=subprocess.PIPE, text=True)

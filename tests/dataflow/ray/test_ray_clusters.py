@@ -123,6 +123,7 @@ print(len(started) > 0, psutil.wait_procs(started, 15)[1])
 """
 
 
+@pytest.mark.usefixtures("own_ray_folder")
 def test_a_script_starts_ray_on_this_machine() -> None:
     """Its own classes travel as records and in checkpoints; Ray has ended when the script has."""
     ran = subprocess.run(
