@@ -88,3 +88,9 @@ def ray_nodes(
 def add_node(cluster: Any, cpus: int, gpus: int = 1) -> Any:
     """Add a node and wait until the cluster has it."""
     return cluster.add_node(**_NODE, num_cpus=cpus, num_gpus=gpus)
+
+
+def remove_node(cluster: Any, node: Any) -> None:
+    """Remove a node and wait until the cluster knows it: who comes next does not find it there."""
+    cluster.remove_node(node)
+    cluster.wait_for_nodes()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ray_jobs import RayPipeline
 from ray_parts import SeesGpus
-from tests.ray_nodes import add_node
+from tests.ray_nodes import add_node, remove_node
 
 from sage.dataflow.runtime.ray import JobCluster, RayJobConfig
 from sage.dataflow.runtime.ray.orders import Versions
@@ -80,7 +80,7 @@ def test_a_node_that_comes_later(
             job.wait(50)
         finally:
             job.cancel(10)
-            raylets.remove_node(node)
+            remove_node(raylets, node)
     assert out == [1, 2]
 
 
