@@ -59,6 +59,8 @@ def ray_nodes(
         patch.setenv("SAGE_HOME", str(folder / "sage"))
         patch.setenv("SAGE_MODELS_DIR", str(models))
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        # Left at Ray's 15, actors get next to nothing beside anything else that this machine does.
+        patch.setenv("RAY_worker_niceness", "0")
         if modules:
             patch.setenv("PYTHONPATH", os.pathsep.join(map(str, modules)))
         quick = {

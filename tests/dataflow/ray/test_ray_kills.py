@@ -33,8 +33,14 @@ def key(number: int) -> int:
     return number % KEYS
 
 
-def job_of(cluster: JobCluster, folder: Path) -> JobHandle:
-    """Start the job: a source, two replicas by key, and a sink that writes at once."""
+def job_of(cluster: JobCluster, folder: Path, cpus: float | None = None) -> JobHandle:
+    """Start the job: a source, two replicas by key, and a sink that writes at once.
+
+    Args:
+        cluster: where it runs.
+        folder: of its checkpoints and of what it writes.
+        cpus: of each of the two replicas.
+    """
     env = RayPipeline(
         cluster,
         {
@@ -43,7 +49,7 @@ def job_of(cluster: JobCluster, folder: Path) -> JobHandle:
         },
     )
     numbers = env.from_source(Counting, RECORDS, **PACE, name="numbers")
-    same = numbers.keyby(key).map(int, parallelism=2)
+    same = numbers.keyby(key).map(int, parallelism=2, cpus=cpus)
     same.sink(Lines, str(folder / "lines"))
     return env.start()
 
@@ -107,13 +113,14 @@ def test_killed_raylets(raylets: Any, ray_cluster: JobCluster, tmp_path: Path) -
     large = {"num_cpus": 8, "object_store_memory": 80_000_000}
     added = [raylets.add_node(**large) for _ in range(2)]
     nodes = {node.node_id: node for node in added}
-    job = job_of(ray_cluster, tmp_path)
+    # No other node has so many.
+    job = job_of(ray_cluster, tmp_path, cpus=6)
 
     def kill(dice: random.Random) -> None:
         running = job._runtime._attempt._crew.running
         used = sorted({replica._hello.node for replica in running} & set(nodes))
-        raylets.remove_node(nodes.pop(dice.choice(used)), allow_graceful=False)
         another = raylets.add_node(**large)
+        raylets.remove_node(nodes.pop(dice.choice(used)), allow_graceful=False)
         nodes[another.node_id] = another
 
     try:
