@@ -111,7 +111,8 @@ def test_killed_actors(ray_cluster: JobCluster, tmp_path: Path) -> None:
 def test_killed_raylets(raylets: Any, ray_cluster: JobCluster, tmp_path: Path) -> None:
     """As often, a node that runs part of the job; another one comes in its place."""
     large = {"num_cpus": 8, "object_store_memory": 80_000_000}
-    added = [raylets.add_node(**large) for _ in range(2)]
+    # One to spare: the job goes on at once, and has records left when the next one has come.
+    added = [raylets.add_node(**large) for _ in range(3)]
     nodes = {node.node_id: node for node in added}
     # No other node has so many.
     job = job_of(ray_cluster, tmp_path, cpus=6)
@@ -119,8 +120,8 @@ def test_killed_raylets(raylets: Any, ray_cluster: JobCluster, tmp_path: Path) -
     def kill(dice: random.Random) -> None:
         running = job._runtime._attempt._crew.running
         used = sorted({replica._hello.node for replica in running} & set(nodes))
-        another = raylets.add_node(**large)
         raylets.remove_node(nodes.pop(dice.choice(used)), allow_graceful=False)
+        another = raylets.add_node(**large)
         nodes[another.node_id] = another
 
     try:
