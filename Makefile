@@ -30,7 +30,8 @@ run: setup models
 test: setup models
 	$(BIN)/sage-dev test
 
-# Jobs that are killed 20 random times each. SOAK_SEED=… repeats the kills of a failure.
+# Jobs that are killed 20 random times each, on Ray 10 times each part; SOAK_KILLS=… is another
+# number. SOAK_SEED=… repeats the kills of a failure.
 soak: setup
 	$(BIN)/python -m pytest -m soak -s tests/dataflow/chaos tests/dataflow/ray
 

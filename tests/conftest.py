@@ -13,7 +13,7 @@ import hypothesis
 import platformdirs
 import pytest
 
-from tests.ray_nodes import ray_nodes
+from tests.ray_nodes import ray_folder, ray_nodes
 from tests.spread import needs_ray
 
 # Read before any test moves HOME: the models are large, so all tests share the installed ones.
@@ -90,6 +90,14 @@ def ray_cluster() -> Iterator[Any]:
     """A Ray cluster of two nodes of this machine, with one CPU and one GPU each."""
     with ray_nodes((1, 1), (1, 1), models=MODELS_DIR) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def own_ray_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where Ray that a script of the test starts keeps its sockets and logs; gone at the end."""
+    with ray_folder() as folder:
+        monkeypatch.setenv("RAY_TMPDIR", str(folder))
+        yield folder
 
 
 @pytest.fixture

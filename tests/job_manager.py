@@ -39,10 +39,13 @@ class ManagerProcess:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.stop()
-        if kind is None:
-            wait_until(lambda: not self.drivers())
-        for pid in self.drivers():
-            os.kill(pid, signal.SIGKILL)
+        try:
+            if kind is None:
+                wait_until(lambda: not self.drivers())
+        finally:
+            # Of a test that failed, which a fixture is not told.
+            for pid in self.drivers():
+                os.kill(pid, signal.SIGKILL)
 
     @property
     def pid(self) -> int:

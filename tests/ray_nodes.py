@@ -21,6 +21,17 @@ _NODE = {
 
 
 @contextmanager
+def ray_folder() -> Iterator[Path]:
+    """Make a folder for Ray's files that is gone afterwards, whatever of Ray was killed in it."""
+    # Not pytest's own folder: the path of a socket is 107 bytes at most.
+    folder = Path(tempfile.mkdtemp(prefix="sage-ray-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def ray_nodes(
     *nodes: tuple[int, int], models: Path, slow_ms: int = 1000, modules: Sequence[Path] = ()
 ) -> Iterator[Any]:
@@ -37,9 +48,7 @@ def ray_nodes(
     """
     from ray.cluster_utils import Cluster
 
-    # Not pytest's own folder: the path of a socket is 107 bytes at most.
-    folder = Path(tempfile.mkdtemp(prefix="sage-ray-"))
-    with pytest.MonkeyPatch.context() as patch:
+    with ray_folder() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", False)
         # Ray's helper would make it the cluster that `auto` means to everybody on this machine.
         patch.setattr("ray._private.utils.write_ray_address", lambda *_: None)
@@ -51,6 +60,8 @@ def ray_nodes(
         patch.setenv("SAGE_HOME", str(folder / "sage"))
         patch.setenv("SAGE_MODELS_DIR", str(models))
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        # Left at Ray's 15, actors get next to nothing beside anything else that this machine does.
+        patch.setenv("RAY_worker_niceness", "0")
         if modules:
             patch.setenv("PYTHONPATH", os.pathsep.join(map(str, modules)))
         quick = {
@@ -75,7 +86,6 @@ def ray_nodes(
             yield cluster
         finally:
             cluster.shutdown()
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def free_port() -> int:
@@ -95,3 +105,9 @@ def listens(port: int) -> bool:
 def add_node(cluster: Any, cpus: int, gpus: int = 1) -> Any:
     """Add a node and wait until the cluster has it."""
     return cluster.add_node(**_NODE, num_cpus=cpus, num_gpus=gpus)
+
+
+def remove_node(cluster: Any, node: Any) -> None:
+    """Remove a node and wait until the cluster knows it: who comes next does not find it there."""
+    cluster.remove_node(node)
+    cluster.wait_for_nodes()

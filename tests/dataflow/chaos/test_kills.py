@@ -11,7 +11,7 @@ from chaos_harness import Fault, Story, random_faults, run
 from chaos_job import Spec
 from chaos_steps import STEPS
 
-KILLS = 20
+KILLS = int(os.environ.get("SOAK_KILLS", "20"))
 # How the source is read again, whether order is kept, and what the sink does, take turns.
 VARIANTS = (
     ("numbers", "append"),
@@ -65,7 +65,7 @@ def test_kill_workers_and_the_process(tmp_path: Path) -> None:
 def test_random_kills(
     variant: str, sink: str, parallelism: int, workers: str, tmp_path: Path
 ) -> None:
-    """20 random kills over 100,000 records; SOAK_SEED=… repeats those of a failure."""
+    """20 random kills, or SOAK_KILLS, over 100,000 records; SOAK_SEED=… repeats a failure's."""
     seed = int(os.environ.get("SOAK_SEED") or time.time_ns() % 1_000_000)
     spec = Spec(str(tmp_path), variant, parallelism=parallelism, workers=workers, sink=sink)
     print(f"SOAK_SEED={seed}")

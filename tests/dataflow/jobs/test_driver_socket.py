@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from sage.dataflow.jobs.control import ControlServer, ask_driver
+from sage.dataflow.jobs.folder import DriverState, JobFolder
 from sage.dataflow.jobs.wire import Progress
 
 
@@ -36,6 +38,19 @@ def test_a_word_is_answered_with_the_progress(tmp_path: Path, folder: str) -> No
     assert not Path(path).exists()
     assert Path(path).parent == home or not Path(path).parent.exists()
     assert asyncio.run(ask_driver(path, "progress")) is None
+
+
+def test_a_killed_drivers_socket_goes_when_the_next_one_comes(tmp_path: Path) -> None:
+    """Also where it had to be elsewhere: however many drivers a job has, one folder is left."""
+    job = JobFolder(tmp_path / ("long" * 40))
+    job.make(b"")
+    killed = answering(job.socket, [])
+    job.write_driver(DriverState(1, 0.0, 1, str(killed.path)))
+    elsewhere = killed.path.parent
+    assert elsewhere not in (job.path, Path(tempfile.gettempdir()))
+    job.clear_socket()
+    assert not elsewhere.exists()
+    killed.close()
 
 
 def test_who_leaves_before_the_answer_does_no_harm(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ray_jobs import RayPipeline
 from ray_parts import SeesGpus
-from tests.ray_nodes import add_node
+from tests.ray_nodes import add_node, remove_node
 
 from sage.dataflow.runtime.ray import JobCluster, RayJobConfig
 from sage.dataflow.runtime.ray.orders import Versions
@@ -80,7 +80,7 @@ def test_a_node_that_comes_later(
             job.wait(50)
         finally:
             job.cancel(10)
-            raylets.remove_node(node)
+            remove_node(raylets, node)
     assert out == [1, 2]
 
 
@@ -123,6 +123,7 @@ print(len(started) > 0, psutil.wait_procs(started, 15)[1])
 """
 
 
+@pytest.mark.usefixtures("own_ray_folder")
 def test_a_script_starts_ray_on_this_machine() -> None:
     """Its own classes travel as records and in checkpoints; Ray has ended when the script has."""
     ran = subprocess.run(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ray_jobs import RayPipeline
 from ray_parts import Counting, DiesOnce, SaysWhere, lock_of, no_sevens
+from tests.ray_nodes import remove_node
 
 from sage.dataflow import LocalEnvironment
 from sage.dataflow.result import JobStatus
@@ -123,7 +124,7 @@ def test_a_lost_node_moves_its_stages(
         result = job.wait(50)
     finally:
         for node in spare.values():
-            raylets.remove_node(node)
+            remove_node(raylets, node)
     assert result.restarts == 1
     assert where.read_text().split() == [first, *spare]
     assert out == list(range(60_000))

@@ -104,10 +104,11 @@ class Faults:
         self._kill(driver)
 
     def worker(self) -> None:
+        # Of the raylets of this process: those of other clusters of the machine are not the test's.
         actors = [
             process.pid
-            for process in psutil.process_iter(["cmdline"])
-            if any("StageActor" in word for word in process.info["cmdline"] or [])
+            for process in psutil.Process().children(recursive=True)
+            if "StageActor" in command_of(process)
         ]
         self._kill(self._random.choice(sorted(actors)))
 
@@ -125,6 +126,14 @@ class Faults:
     def _kill(self, pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not running([pid]))
+
+
+def command_of(process: psutil.Process) -> str:
+    """Return what a process calls itself; nothing when it has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def settled(job: RemoteJob) -> None:

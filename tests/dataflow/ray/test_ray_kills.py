@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 from ray_jobs import RayPipeline
 from ray_parts import Counting, Lines
+from tests.ray_nodes import remove_node
 
 from sage.dataflow.job import JobHandle
 from sage.dataflow.runtime.ray import JobCluster
 
 RECORDS = 100_000
 KEYS = 10
-KILLS = 10
+KILLS = int(os.environ.get("SOAK_KILLS", "10"))
 INTERVAL = 0.2
 # 100 records, a pause of 20 ms: about 4,500 a second, 900 in an interval.
 PACE = {"every": 100, "pause": 0.02}
@@ -32,8 +33,14 @@ def key(number: int) -> int:
     return number % KEYS
 
 
-def job_of(cluster: JobCluster, folder: Path) -> JobHandle:
-    """Start the job: a source, two replicas by key, and a sink that writes at once."""
+def job_of(cluster: JobCluster, folder: Path, cpus: float | None = None) -> JobHandle:
+    """Start the job: a source, two replicas by key, and a sink that writes at once.
+
+    Args:
+        cluster: where it runs.
+        folder: of its checkpoints and of what it writes.
+        cpus: of each of the two replicas.
+    """
     env = RayPipeline(
         cluster,
         {
@@ -42,7 +49,7 @@ def job_of(cluster: JobCluster, folder: Path) -> JobHandle:
         },
     )
     numbers = env.from_source(Counting, RECORDS, **PACE, name="numbers")
-    same = numbers.keyby(key).map(int, parallelism=2)
+    same = numbers.keyby(key).map(int, parallelism=2, cpus=cpus)
     same.sink(Lines, str(folder / "lines"))
     return env.start()
 
@@ -89,7 +96,7 @@ def run_with_kills(job: JobHandle, folder: Path, kill: Callable[[random.Random],
 @pytest.mark.soak
 @pytest.mark.timeout(300)
 def test_killed_actors(ray_cluster: JobCluster, tmp_path: Path) -> None:
-    """Ten times, one of the job's processes at random."""
+    """Ten times, or SOAK_KILLS, one of the job's processes at random."""
     job = job_of(ray_cluster, tmp_path)
 
     def kill(dice: random.Random) -> None:
@@ -102,11 +109,13 @@ def test_killed_actors(ray_cluster: JobCluster, tmp_path: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(300)
 def test_killed_raylets(raylets: Any, ray_cluster: JobCluster, tmp_path: Path) -> None:
-    """Ten times, a node that runs part of the job; another one comes in its place."""
+    """As often, a node that runs part of the job; another one comes in its place."""
     large = {"num_cpus": 8, "object_store_memory": 80_000_000}
-    added = [raylets.add_node(**large) for _ in range(2)]
+    # One to spare: the job goes on at once, and has records left when the next one has come.
+    added = [raylets.add_node(**large) for _ in range(3)]
     nodes = {node.node_id: node for node in added}
-    job = job_of(ray_cluster, tmp_path)
+    # No other node has so many.
+    job = job_of(ray_cluster, tmp_path, cpus=6)
 
     def kill(dice: random.Random) -> None:
         running = job._runtime._attempt._crew.running
@@ -119,4 +128,4 @@ def test_killed_raylets(raylets: Any, ray_cluster: JobCluster, tmp_path: Path) -
         run_with_kills(job, tmp_path, kill)
     finally:
         for node in nodes.values():
-            raylets.remove_node(node)
+            remove_node(raylets, node)

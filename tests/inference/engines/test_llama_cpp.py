@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
@@ -20,6 +20,7 @@ from sage.inference.engines.llama_cpp import (
 )
 from sage.inference.engines.resolve import resolve_model
 from sage.inference.scheduling.request import Kind
+from tests.support import wait_until
 
 COMMAND = [sys.executable, "-m", "sage.inference.engines.llama_cpp"]
 NEEDED = ["--model", "m.gguf", "--name", "m", "--port", "1"]
@@ -120,24 +121,38 @@ def test_a_model_that_cannot_be_loaded_is_one_line(tmp_path: Path, cut: bool) ->
     assert said in result.stderr.splitlines()[-1]
 
 
-@pytest.mark.engines
-def test_it_serves_under_its_name_and_ends_on_sigterm(free_port: int) -> None:
-    """The OpenAI routes answer, concurrent requests share a batch, SIGTERM is a clean end."""
+@pytest.fixture
+def engine(free_port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that serves the packaged model on the free port, ready to be asked."""
     model = resolve_model(None, Kind.LLM, paths=user_paths())
-    engine = subprocess.Popen(
+    process = subprocess.Popen(
         [*COMMAND, "--model", model.source, "--name", model.name, "--port", str(free_port)],
         stderr=subprocess.DEVNULL,
     )
+
+    def ready() -> bool:
+        try:
+            return httpx2.get(f"http://127.0.0.1:{free_port}/health", trust_env=False).is_success
+        except httpx2.TransportError:
+            return False
+
+    try:
+        wait_until(ready, 30)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.engines
+def test_it_serves_under_its_name_and_ends_on_sigterm(
+    engine: subprocess.Popen[bytes], free_port: int
+) -> None:
+    """The OpenAI routes answer, concurrent requests share a batch, SIGTERM is a clean end."""
     url = f"http://127.0.0.1:{free_port}"
     with httpx2.Client(base_url=url, trust_env=False, timeout=30) as client:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            try:
-                if client.get("/health").status_code == 200:
-                    break
-            except httpx2.TransportError:
-                time.sleep(0.05)
-        assert client.get("/v1/models").json()["data"][0]["id"] == model.name
+        models = client.get("/v1/models").json()["data"]
+        assert models[0]["id"] == resolve_model(None, Kind.LLM, paths=user_paths()).name
         answer = client.post(
             "/v1/chat/completions",
             json={
@@ -156,3 +171,24 @@ def test_it_serves_under_its_name_and_ends_on_sigterm(free_port: int) -> None:
         assert answer["usage"]["prompt_tokens"] > 20
     engine.terminate()
     assert engine.wait(timeout=10) == 0
+
+
+@pytest.mark.engines
+def test_it_ends_on_sigterm_in_the_middle_of_an_answer(
+    engine: subprocess.Popen[bytes], free_port: int
+) -> None:
+    """It does not wait for whoever asks: the connection is closed, so that they know."""
+    request = {
+        "messages": [{"role": "user", "content": "Say hello."}],
+        "max_tokens": 4000,
+        "ignore_eos": True,
+        "stream": True,
+    }
+    url = f"http://127.0.0.1:{free_port}/v1/chat/completions"
+    with httpx2.stream("POST", url, json=request, trust_env=False, timeout=30) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        engine.terminate()
+        assert engine.wait(timeout=10) == 0
+        with pytest.raises(httpx2.TransportError):
+            list(lines)

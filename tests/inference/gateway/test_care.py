@@ -117,6 +117,21 @@ async def test_a_request_dropped_before_its_answer_goes_elsewhere_once(kit: Any,
     assert served.requests["retried"] == len(bad.requests)
 
 
+async def test_what_runs_on_an_instance_that_is_taken_away_goes_elsewhere(kit: Any) -> None:
+    """Where its answer has not begun: the engine may never close the connection itself."""
+    hanging, good = await kit.engine(kit.hang), await kit.engine()
+    served = await kit.gateway(care=QUICK)
+    served.add(hanging, "gone")
+    first = asyncio.ensure_future(post(served.url))
+    await asyncio.wait_for(hanging.arrived.wait(), 20)
+    served.add(good, "good")
+    served.gateway.set_down("gone", "its node vanished", abort=True)
+    reply = await first
+    assert (reply.status_code, reply.headers["x-sage-instance"]) == (200, "good")
+    assert (len(hanging.requests), len(good.requests)) == (1, 1)
+    assert served.requests["retried"] == 1
+
+
 async def test_with_no_other_instance_the_answer_is_passed_on(kit: Any) -> None:
     """A 503 of the only instance, or of the second one too, is the client's to see."""
     first = await kit.engine(failing(kit, "503 Service Unavailable"))

@@ -45,6 +45,7 @@ def main() -> int:
 def _drive(folder: JobFolder, order: DriverOrder) -> None:
     job = DrivenJob(order, folder)
     commands = {"progress": job.progress, "stop": job.stop, "cancel": job.cancel}
+    folder.clear_socket()
     server = ControlServer(folder.socket, commands)
     try:
         pid = os.getpid()

@@ -90,10 +90,14 @@ class JobFolder:
 
     def remove(self) -> None:
         """Remove the folder, and a socket that a driver had to put elsewhere."""
+        self.clear_socket()
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def clear_socket(self) -> None:
+        """Remove the socket of the last driver, which one that was killed has left behind."""
         driver = self.driver()
         if driver is not None:
             remove_socket(Path(driver.socket), self.path)
-        shutil.rmtree(self.path, ignore_errors=True)
 
     def gathered(self, number: int) -> Path:
         """Return where the records of a list are kept."""

@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 
@@ -231,8 +231,8 @@ def _take_tools(params: Any, model: Path) -> None:
         params.chat_template = template
 
 
-def serve(arguments: argparse.Namespace, options: dict[str, str]) -> None:
-    """Load the model and serve it until SIGTERM or SIGINT.
+def serve(arguments: argparse.Namespace, options: dict[str, str]) -> NoReturn:
+    """Load the model and serve it until SIGTERM or SIGINT, which end this process.
 
     Raises:
         SageError: a flag is wrong or the model cannot be loaded.
@@ -245,11 +245,14 @@ def serve(arguments: argparse.Namespace, options: dict[str, str]) -> None:
     if not arguments.embedding and not params.chat_template:
         _take_tools(params, arguments.model)
     try:
-        server = library().Server(params)
+        _server = library().Server(params)
     except (RuntimeError, ValueError) as error:
         raise EngineStartError(f"llama.cpp cannot load {arguments.model}: {error}") from error
     stop.wait()
-    del server  # its destructor ends the requests and frees the model
+    # Not by the server's destructor: it computes no more, yet waits until the clients of what was
+    # under way have gone, who learn only from closed connections that they can turn elsewhere.
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def main() -> None:

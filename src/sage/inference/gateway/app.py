@@ -179,12 +179,14 @@ class Gateway:
         Args:
             instance_id: which; InferenceError when there is none by that id.
             reason: why, for callers and for /health.
-            abort: break off what it runs; otherwise that goes on for as long as its connections
-                do, so a failed health probe of a busy engine costs no request.
+            abort: close its connections. What it runs goes to another instance where the answer
+                has not begun and there is one, and ends with an error otherwise. Without, that
+                goes on for as long as its connections do, so a failed health probe of a busy
+                engine costs no request.
         """
         self._instances.hold(instance_id, Hold.OPERATOR, reason)
         if abort:
-            self._desk.interrupt(instance_id)
+            self._desk.backends[instance_id].upstream.give_up()
 
     async def looked(self, seconds: float) -> None:
         """Wait until every instance has been probed once, or the seconds are over."""

@@ -8,6 +8,7 @@ from typing import cast
 
 import httptools
 
+from sage.errors import UpstreamError
 from sage.inference.gateway.asgi import Headers
 from sage.inference.gateway.errors import ConnectionBrokenError, MalformedResponseError
 from sage.inference.gateway.headers import understand_head
@@ -85,6 +86,13 @@ class UpstreamConnection(asyncio.Protocol):
         """Close at once, whatever is in flight."""
         if self._transport is not None:
             self._transport.abort()
+
+    def give_up(self, error: UpstreamError) -> None:
+        """Close at once; whoever waits for an answer gets the error."""
+        response, self._response = self._response, None
+        if response is not None and not response.complete:
+            response.fail(error)
+        self.abort()
 
     @property
     def usable(self) -> bool:

@@ -9,6 +9,7 @@ Errors have OpenAI's shape, and on the routes of Anthropic's API (``/v1/messages
     └── UpstreamError
         ├── ConnectFailedError      no connection, so the engine has seen nothing of the request
         ├── ConnectionBrokenError   the engine closed the connection before the answer's end
+        ├── InstanceLostError       the instance was taken away before the answer's end
         └── MalformedResponseError  what came is not HTTP/1.1
 """
 
@@ -44,6 +45,13 @@ class ConnectFailedError(UpstreamError):
 
 class ConnectionBrokenError(UpstreamError):
     """The engine closed the connection before its answer was complete."""
+
+
+class InstanceLostError(UpstreamError):
+    """The instance was taken away before its answer was complete."""
+
+    def __init__(self) -> None:
+        super().__init__("the instance was taken away")
 
 
 class MalformedResponseError(UpstreamError):

@@ -20,7 +20,12 @@ from sage.inference.gateway.bodies import (
     with_priority,
 )
 from sage.inference.gateway.desk import Desk
-from sage.inference.gateway.errors import ApiError, ConnectFailedError, rejection
+from sage.inference.gateway.errors import (
+    ApiError,
+    ConnectFailedError,
+    InstanceLostError,
+    rejection,
+)
 from sage.inference.gateway.exchange import Exchange, Interruption, Outcome, Sent
 from sage.inference.gateway.headers import response_headers
 from sage.inference.gateway.plan import RequestPlan, read_plan
@@ -106,7 +111,9 @@ async def _answered(desk: Desk, exchange: Exchange, work: Awaitable[None]) -> No
         if exchange.backend is not None:
             desk.attempt_failed(exchange.backend, str(error))
         desk.settle(exchange, Outcome.FAILED)
-        await _report_break(exchange, str(error), code="upstream_error", status=502)
+        lost = isinstance(error, InstanceLostError)
+        code = "instance_removed" if lost else "upstream_error"
+        await _report_break(exchange, str(error), code=code, status=502)
 
 
 async def _forward(desk: Desk, exchange: Exchange, route: Route) -> None:

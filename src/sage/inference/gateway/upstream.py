@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from sage.inference.gateway.connection import UpstreamConnection
-from sage.inference.gateway.errors import ConnectionBrokenError
+from sage.inference.gateway.errors import ConnectionBrokenError, InstanceLostError
 from sage.inference.gateway.known_heads import KnownHeads
 from sage.inference.gateway.response import ResponseHead, UpstreamResponse
 from sage.inference.gateway.target import Target, dial
@@ -78,6 +78,7 @@ class Upstream:
         Raises:
             ConnectFailedError: no connection; the engine has seen nothing of the request.
             ConnectionBrokenError: the connection ended before the head.
+            InstanceLostError: `give_up` was called before the head had come.
             MalformedResponseError: what came is not HTTP/1.1.
         """
         response = self.send_now(head, body, bodyless=bodyless)
@@ -140,6 +141,12 @@ class Upstream:
         for connection in self._idle:
             connection.abort()
         self._idle.clear()
+
+    def give_up(self) -> None:
+        """Close every connection; what was asked over it fails with `InstanceLostError`."""
+        self._idle.clear()
+        for connection in list(self._open):
+            connection.give_up(InstanceLostError())
 
     def close(self) -> None:
         """Close every connection, with whatever runs over it."""
