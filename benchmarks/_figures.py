@@ -252,15 +252,15 @@ def remote(data: dict[str, Any], words: dict[str, str]) -> str:
     """Return what pipelines on a Ray cluster do, beside their bars, as Markdown."""
     figures = data["figures"]
     rows = [
-        ("records", figures["records"], "{:,.0f}", "150,000"),
-        ("start", figures["start"], "{:.2f}", "≤ 2"),
-        ("async", figures["async"], "{:,.0f}", "9,000"),
-        ("embedded", figures["embedding"]["ratios"], "{:.2f} ×", "1.0 ×"),
+        ("records", figures["records"], "{:,.0f}", "", "150,000"),
+        ("start", figures["start"], "{:.2f}", "", "≤ 2"),
+        ("async", figures["async"], "{:,.0f}", "", "9,000"),
+        ("embedded", figures["embedding"]["ratios"], "{:.2f}", " ×", "1.0 ×"),
     ]
     table = [f"| {words['remote']} |", "|---|---|---|"]
-    for name, its, form, bar in rows:
+    for name, its, form, unit, bar in rows:
         middle, low, high = map(form.format, (statistics.median(its), min(its), max(its)))
-        table.append(f"| {words[name]} | {middle} ({low} – {high}) | {bar} |")
+        table.append(f"| {words[name]} | {middle}{unit} ({low} – {high}) | {bar} |")
     where = words["remote_where"].format(
         **data["machine"], date=data["date"], command=data["command"]
     )

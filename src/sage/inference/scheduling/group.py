@@ -35,7 +35,7 @@ class Group:
         begun: such seconds since the last look at who is to be given up.
         looked: when that was.
         surveyed: when all that wait were last looked at, not only those with little time left.
-        near: how many of those there were.
+        near: how many of those there were the last time; 0 when not counted since then.
     """
 
     kind: Kind

@@ -13,10 +13,11 @@ from sage.inference.scheduling.request import Kind
 
 # Seconds between two looks at a queue: one takes about a microsecond for each that is looked at,
 # so the more they are the fewer looks. Where all are too many for each time, those are looked at
-# that have so many seconds left.
+# that have so many seconds left, unless these are too many to be looked at in time.
 _LOOK = 0.05
 _LOOK_PAIR = 1e-8
 _NEAR = 2.0
+_MOST_NEAR = 10_000
 _MEMORY = 2.0
 _PAUSE = 1.0
 _SLOWEST, _FASTEST = 0.25, 2.0
@@ -72,9 +73,9 @@ class Triage:
         if spell < _LOOK:
             return
         if now - group.surveyed >= _LOOK_PAIR * queue.live * queue.live:
-            group.surveyed = now
+            group.surveyed, group.near = now, 0
             self._triage(group, list(queue), self._pace(group, now), now)
-        elif spell >= _LOOK_PAIR * group.near * group.near:
+        elif group.near <= _MOST_NEAR and spell >= _LOOK_PAIR * group.near * group.near:
             # What comes later cannot make these late, so without it the rule finds the same of
             # them; but whom it gave up for the sake of later ones must stay so.
             near = group.door.due_by(now + _NEAR, now)
