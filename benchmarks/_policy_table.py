@@ -14,6 +14,7 @@ NAMES = {
     "mixed": "chat and embeddings",
 }
 POLICIES = ("round_robin", "lmetric", "slo_aware", "hybrid_slo")
+SUSTAINING = ("round_robin", "fifo", "lmetric", "slo_aware", "hybrid_slo")
 _LEAST_LOAD = 1.0
 
 
@@ -30,9 +31,34 @@ def rows(figures: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def behind(figures: Mapping[str, Any]) -> float:
+def behind(figures: Mapping[str, Any], engines: int) -> float:
     """Return by which share hybrid_slo is behind the best other, at its worst load and seed."""
-    return float(min(figures[f"{case}/4/behind"]["share"] for case in NAMES))
+    return float(min(figures[f"{case}/{engines}/behind"]["share"] for case in NAMES))
+
+
+def sustained_rows(figures: Mapping[str, Any], engines: int) -> list[str]:
+    """Return a row for each case: what each policy sustains at 90% and 99%."""
+    found = []
+    for case, name in NAMES.items():
+        rates = [figures.get(f"{case}/{engines}/{policy}/sustained") for policy in SUSTAINING]
+        if rates[0] is not None:
+            cells = " | ".join(f"{low:.0f}, {high:.0f}" for low, high in rates)
+            found.append(f"| {name} | {cells} |")
+    return found
+
+
+def overload_rows(figures: Mapping[str, Any], engines: int) -> list[str]:
+    """Return a row for each case: hybrid_slo beside the best plan found, and slo_aware."""
+    found = []
+    for case, name in NAMES.items():
+        its = figures[f"{case}/{engines}/overload"]
+        ours, theirs = (its["interactive"][policy] for policy in ("hybrid_slo", "slo_aware"))
+        found.append(
+            f"| {name} | {its['offered']:.0f} | {its['good']:,} | {its['reference']:,} | "
+            f"{its['good'] / its['reference']:.1%} | {its['bound']:,.0f} | "
+            f"{ours:.0%}, {theirs:.0%} |"
+        )
+    return found
 
 
 def _cell(row: Mapping[str, Any]) -> str:
