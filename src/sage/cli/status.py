@@ -110,11 +110,12 @@ def print_table(report: StackReport) -> None:
         console.print("nothing is running; start it with `sage llm serve`")
         return
     console.print(f"gateway {report.gateway_url}  {report.gateway}  pid {report.pid}")
-    # Lean enough for a terminal of 80 columns with the packaged models' names.
+    # Lean enough for a terminal of 80 columns with the packaged models' names; longer ones, and
+    # where engines on Ray are, go on in the next line.
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("instance", "model", "port", "pid", "health", "uptime", "requests"):
         justify: Literal["left", "right"] = "right" if column in _NUMBERS else "left"
-        table.add_column(column, justify=justify, no_wrap=True)
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=column != "model")
     for instance in report.instances:
         table.add_row(
             instance.instance,
