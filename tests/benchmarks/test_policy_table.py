@@ -31,7 +31,7 @@ def test_the_table_is_of_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_tables_of_sixteen_engines_are_of_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same for what is sustained, and for overload."""
+    """The same for what is sustained, for overload, and for the worst load and seed."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     table = importlib.import_module("_policy_table")
     page = PAGE.read_text()
@@ -40,3 +40,5 @@ def test_the_tables_of_sixteen_engines_are_of_the_figures(monkeypatch: pytest.Mo
     assert (len(sustained), len(overload)) == (5, 6)
     assert "\n".join(sustained) in page
     assert "\n".join(overload) in page
+    loads = _figures("policies_16") | _figures("policies_16_prefixes")
+    assert f"at most {-table.behind(loads, 16):.2%} behind" in page
