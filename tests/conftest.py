@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 
 from tests.ray_nodes import ray_folder, ray_nodes
 from tests.spread import needs_ray
+from tests.support import unused_port
 
 # Read before any test moves HOME: the models are large, so all tests share the installed ones.
 MODELS_DIR = Path(
@@ -109,7 +109,4 @@ def anyio_backend() -> str:
 @pytest.fixture
 def free_port() -> int:
     """A port that was free a moment ago on the loopback address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return unused_port()

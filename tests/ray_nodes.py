@@ -88,14 +88,6 @@ def ray_nodes(
             cluster.shutdown()
 
 
-def free_port() -> int:
-    """Return a port of the loopback address that was free a moment ago."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
 def listens(port: int) -> bool:
     """Say whether anything listens at a port of the loopback address."""
     with socket.socket() as asked:

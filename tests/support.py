@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterable
 
@@ -23,6 +24,14 @@ def running(pids: Iterable[int]) -> list[int]:
         except psutil.NoSuchProcess:
             continue
     return found
+
+
+def unused_port() -> int:
+    """Return a port of the loopback address that was free a moment ago."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:

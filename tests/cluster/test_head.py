@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.ray_nodes import free_port, listens
-from tests.support import wait_until
+from tests.ray_nodes import listens
+from tests.support import unused_port, wait_until
 
 TOKEN = secrets.token_hex(32)
 CONNECT = """
@@ -86,7 +86,7 @@ class Head:
 def head() -> Iterator[Head]:
     """One for all; gone at the end."""
     # Not pytest's own folder: the path of a socket is 107 bytes at most.
-    head = Head(free_port(), free_port(), Path(tempfile.mkdtemp(prefix="sage-ray-")))
+    head = Head(unused_port(), unused_port(), Path(tempfile.mkdtemp(prefix="sage-ray-")))
     (head.folder / "home").mkdir()
     command = [Path(sys.executable).parent / "ray", "start", "--head", "--block"]
     command += ["--node-ip-address=127.0.0.1", f"--port={head.port}", "--num-cpus=1"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
+from typing import Any
 
 from sage.dataflow.guard import JobServices
 from sage.dataflow.plan import Plan, Stage
 from sage.dataflow.replica import OperatorReplica
-from sage.dataflow.resources import Allocation
+from sage.dataflow.resources import Allocation, Share
 from sage.dataflow.runtime.failure import Dump
 from sage.dataflow.runtime.processes import ProcessStageReplica
 from sage.dataflow.stage import StageReplica
@@ -46,24 +48,54 @@ def _build_stage(
     dump: Dump | None,
 ) -> list[StageReplica]:
     count = stage.parallelism
-    shares = [allocation.share(stage, index) for index in range(count)]
-    if stage.workers is Workers.PROCESS:
-        return [
-            ProcessStageReplica(stage, index, services, shares[index], profile=profile, dump=dump)
-            for index in range(count)
-        ]
-    targets = [node.blueprint.replicas(count, node.name) for node in stage.nodes]
+    # Those of worker processes are made there.
+    apart = stage.workers is Workers.PROCESS
+    made = [] if apart else [node.blueprint.replicas(count, node.name) for node in stage.nodes]
     return [
-        StageReplica(
+        build_replica(
             stage,
-            [
-                OperatorReplica(node, made[index], index, services, resources)
-                for node, made, resources in zip(
-                    stage.nodes, targets, shares[index].resources, strict=True
-                )
-            ],
+            index,
+            services,
+            allocation.share(stage, index),
+            targets=[each[index] for each in made],
             profile=profile,
-            dump=dump or pickle.dumps,
+            dump=dump,
         )
         for index in range(count)
     ]
+
+
+def build_replica(
+    stage: Stage,
+    index: int,
+    services: JobServices,
+    share: Share,
+    *,
+    targets: Sequence[Any] | None = None,
+    profile: bool,
+    dump: Dump | None,
+) -> StageReplica:
+    """Make one replica of a stage.
+
+    Args:
+        stage: whose.
+        index: its number among the stage's.
+        services: of the job.
+        share: what it has of the machine.
+        targets: the user's objects, one for each operator; None to make them here. A worker process
+            makes its own.
+        profile: measure every batch operator by operator.
+        dump: as for `build_replicas`.
+
+    Raises:
+        GraphError: an operator or a service cannot be sent to a worker process.
+    """
+    if stage.workers is Workers.PROCESS:
+        return ProcessStageReplica(stage, index, services, share, profile=profile, dump=dump)
+    if targets is None:
+        targets = [node.blueprint.replicas(1, node.name)[0] for node in stage.nodes]
+    operators = [
+        OperatorReplica(node, target, index, services, resources)
+        for node, target, resources in zip(stage.nodes, targets, share.resources, strict=True)
+    ]
+    return StageReplica(stage, operators, profile=profile, dump=dump or pickle.dumps)

@@ -6,13 +6,13 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from tests.job_manager import ManagerProcess, run_script
+from tests.slow_calls import add_slow_calls
 from tests.support import wait_until
 
 from sage.dataflow import JobStatus, LocalEnvironment, MapFunction, RemoteEnvironment
@@ -203,20 +203,8 @@ def test_what_the_job_writes_is_its_log(manager: ManagerProcess) -> None:
 
 def test_a_plain_call_that_takes_too_long_is_ended(manager: ManagerProcess) -> None:
     """Worker processes get the code that no module on the manager's machine has, too."""
-
-    @dataclass
-    class Wait:
-        seconds: float
-
-    def sleep(wait: Wait) -> Wait:
-        if wait.seconds:
-            time.sleep(wait.seconds)
-        return wait
-
-    out: list[Any] = []
     env = manager.environment("timeouts")
-    waits = env.from_collection([Wait(0), Wait(300), Wait(0)])
-    waits.map(sleep, workers="process", timeout=0.5, on_error="dead_letter").sink(out)
+    out = add_slow_calls(env)
     result = env.submit(autostop=True)
     assert [wait.seconds for wait in out] == [0, 0]
     assert isinstance(result.dead_letters[0].error, OperatorTimeoutError)

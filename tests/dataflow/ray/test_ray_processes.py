@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ray_jobs import RayPipeline
 from ray_parts import Counting
+from tests.slow_calls import add_slow_calls
 
 from sage.dataflow.runtime.ray import JobCluster
 from sage.errors import OperatorError, OperatorTimeoutError
@@ -21,20 +19,8 @@ RESTART = {"strategy": "fixed_delay", "attempts": 3, "delay": 0.1}
 
 def test_a_plain_call_that_takes_too_long_is_ended(ray_cluster: JobCluster) -> None:
     """Also of a function that no module there has, on records of a class that none has."""
-
-    @dataclass
-    class Wait:
-        seconds: float
-
-    def sleep(wait: Wait) -> Wait:
-        if wait.seconds:
-            time.sleep(wait.seconds)
-        return wait
-
-    out: list[Any] = []
     env = RayPipeline(ray_cluster)
-    waits = env.from_collection([Wait(0), Wait(300), Wait(0)])
-    waits.map(sleep, workers="process", timeout=0.5, on_error="dead_letter").sink(out)
+    out = add_slow_calls(env)
     result = env.run()
     assert [wait.seconds for wait in out] == [0, 0]
     (letter,) = result.dead_letters

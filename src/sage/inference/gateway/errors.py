@@ -48,10 +48,18 @@ class ConnectionBrokenError(UpstreamError):
 
 
 class InstanceLostError(UpstreamError):
-    """The instance was taken away before its answer was complete."""
+    """The instance was taken away before its answer was complete.
+
+    Attributes:
+        reason: what is said of it.
+        code: the error's code for callers.
+    """
+
+    reason = "the instance was taken away"
+    code = "instance_removed"
 
     def __init__(self) -> None:
-        super().__init__("the instance was taken away")
+        super().__init__(self.reason)
 
 
 class MalformedResponseError(UpstreamError):

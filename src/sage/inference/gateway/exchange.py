@@ -9,6 +9,7 @@ from typing import Protocol
 
 from sage.inference.gateway.asgi import ClientLink, Receive, Scope, Send
 from sage.inference.gateway.backend import Backend
+from sage.inference.gateway.errors import InstanceLostError
 from sage.inference.gateway.plan import RequestPlan
 from sage.inference.gateway.response import UpstreamResponse
 from sage.inference.gateway.terms import NO_TERMS, Terms
@@ -32,7 +33,7 @@ class Interruption(Enum):
     CLIENT_GONE = "the client left"
     TIMEOUT = "the request took too long"
     STALLED = "the engine fell silent"
-    ABORTED = "the instance was taken away"
+    ABORTED = InstanceLostError.reason
 
 
 class Lane(Protocol):

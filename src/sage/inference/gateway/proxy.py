@@ -111,8 +111,7 @@ async def _answered(desk: Desk, exchange: Exchange, work: Awaitable[None]) -> No
         if exchange.backend is not None:
             desk.attempt_failed(exchange.backend, str(error))
         desk.settle(exchange, Outcome.FAILED)
-        lost = isinstance(error, InstanceLostError)
-        code = "instance_removed" if lost else "upstream_error"
+        code = error.code if isinstance(error, InstanceLostError) else "upstream_error"
         await _report_break(exchange, str(error), code=code, status=502)
 
 
@@ -386,7 +385,7 @@ async def _last_words(exchange: Exchange, why: Interruption) -> None:
             if exchange.reading:
                 await _answer(exchange, _slow_body())
             elif why is Interruption.ABORTED:
-                await _report_break(exchange, why.value, code="instance_removed", status=502)
+                await _report_break(exchange, why.value, code=InstanceLostError.code, status=502)
             else:
                 await _report_break(exchange, why.value, code="timeout", status=504)
     except TimeoutError:

@@ -74,17 +74,17 @@ class Triage:
             return
         if now - group.surveyed >= _LOOK_PAIR * queue.live * queue.live:
             group.surveyed, group.near = now, 0
-            self._triage(group, list(queue), self._pace(group, now), now)
+            self._triage(group, list(queue), now)
         elif group.near <= _MOST_NEAR and spell >= _LOOK_PAIR * group.near * group.near:
             # What comes later cannot make these late, so without it the rule finds the same of
             # them; but whom it gave up for the sake of later ones must stay so.
             near = group.door.due_by(now + _NEAR, now)
             group.near = len(near)
-            near = [entry for entry in near if not entry.lost]
-            self._triage(group, near, self._pace(group, now), now)
+            self._triage(group, [entry for entry in near if not entry.lost], now)
 
-    def _triage(self, group: Group, entries: list[Entry], pace: float, now: float) -> None:
+    def _triage(self, group: Group, entries: list[Entry], now: float) -> None:
         """Give up or take back some of the entries, so that the most are in time."""
+        pace = self._pace(group, now)
         jobs: list[tuple[float, float, int, Entry]] = []
         for entry in entries:
             cautious, latest, _ = self._forecast.start_times(entry.request, now)

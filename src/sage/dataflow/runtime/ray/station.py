@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from sage.dataflow.build import build_replica
 from sage.dataflow.channel import Channel
 from sage.dataflow.control import Barrier
 from sage.dataflow.dead_letters import DeadLetter, DeadLetters
@@ -15,12 +16,10 @@ from sage.dataflow.graph import Kind
 from sage.dataflow.guard import JobServices
 from sage.dataflow.output import Output
 from sage.dataflow.plan import Stage
-from sage.dataflow.replica import OperatorReplica
 from sage.dataflow.resources import Share
 from sage.dataflow.result import extent_of
 from sage.dataflow.runtime.failure import failure_of, sendable, sendable_error
 from sage.dataflow.runtime.feed import Feed, Flow
-from sage.dataflow.runtime.processes import ProcessStageReplica
 from sage.dataflow.runtime.ray.far_checkpoints import FarCheckpoints
 from sage.dataflow.runtime.ray.far_list import FarList
 from sage.dataflow.runtime.ray.inbox import Door, Inbox
@@ -31,7 +30,6 @@ from sage.dataflow.runtime.ray.placement import share_of
 from sage.dataflow.runtime.ray.wire import dump
 from sage.dataflow.services import Services
 from sage.dataflow.stage import StageReplica
-from sage.dataflow.workers import Workers
 
 
 class Station:
@@ -70,22 +68,15 @@ class Station:
         self._over = False
 
     def _make_replica(self, devices: int) -> StageReplica:
-        stage, index, profile = self._order.stage, self._order.index, self._order.profile
-        share = Share(share_of(stage, devices))
-        if stage.workers is Workers.PROCESS:
-            return ProcessStageReplica(
-                stage, index, self._services, share, profile=profile, dump=dump
-            )
-        operators = [
-            OperatorReplica(
-                node, node.blueprint.replicas(1, node.name)[0], index, self._services, resources
-            )
-            for node, resources in zip(stage.nodes, share.resources, strict=True)
-        ]
-        for operator in operators:
+        order = self._order
+        share = Share(share_of(order.stage, devices))
+        replica = build_replica(
+            order.stage, order.index, self._services, share, profile=order.profile, dump=dump
+        )
+        for operator in replica.operators:
             if isinstance(operator.target, FarList):
                 operator.target.reach(self._outbox)
-        return StageReplica(stage, operators, profile=profile, dump=dump)
+        return replica
 
     def begin(self, routes: Sequence[Route]) -> None:
         """Begin to run.
